@@ -1,0 +1,86 @@
+//! Deadlines of one kind: every entry lies the same span after the moment it was added.
+//!
+//! That makes a plain FIFO sorted, so adding and taking are O(1) with nothing per tick, and an owner keeps one of
+//! these for each span (head, join, linger, ..) where a general server would keep a timer wheel. An entry is not
+//! removed when its reason goes away: the owner checks whether what it finds is still waiting.
+//!
+//! Invariant: deadlines rise from front to back, also if the clock that is passed in steps back.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::base::time::Time;
+
+#[derive(Debug)]
+pub struct Deadlines<T> {
+    span: Duration,
+    queue: VecDeque<(Time, T)>,
+}
+
+impl<T> Deadlines<T> {
+    pub fn new(span: Duration) -> Self {
+        Self { span, queue: VecDeque::new() }
+    }
+
+    pub fn add(&mut self, now: Time, item: T) {
+        let due = now.after(self.span);
+        let due = self.queue.back().map_or(due, |&(last, _)| last.max(due));
+        self.queue.push_back((due, item));
+    }
+
+    /// The earliest deadline, if there is any.
+    pub fn next(&self) -> Option<Time> {
+        self.queue.front().map(|&(due, _)| due)
+    }
+
+    /// Takes one item whose deadline has passed.
+    pub fn take_due(&mut self, now: Time) -> Option<T> {
+        if self.queue.front()?.0 > now {
+            return None;
+        }
+        let (_, item) = self.queue.pop_front()?;
+        // A connect storm leaves room for tens of thousands; nothing keeps it once it has passed.
+        if self.queue.is_empty() && self.queue.capacity() > CAPACITY_KEPT {
+            self.queue = VecDeque::new();
+        }
+        Some(item)
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+const CAPACITY_KEPT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_come_out_in_order_when_their_span_has_passed() {
+        let mut deadlines = Deadlines::new(Duration::from_nanos(10));
+        deadlines.add(Time::from_nanos(0), "a");
+        deadlines.add(Time::from_nanos(5), "b");
+        assert_eq!(deadlines.next(), Some(Time::from_nanos(10)));
+        assert_eq!(deadlines.take_due(Time::from_nanos(9)), None);
+        assert_eq!(deadlines.take_due(Time::from_nanos(10)), Some("a"));
+        assert_eq!(deadlines.take_due(Time::from_nanos(14)), None);
+        assert_eq!(deadlines.take_due(Time::from_nanos(15)), Some("b"));
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_does_not_unsort_them() {
+        let mut deadlines = Deadlines::new(Duration::from_nanos(10));
+        deadlines.add(Time::from_nanos(100), "a");
+        deadlines.add(Time::from_nanos(50), "b");
+        assert_eq!(deadlines.take_due(Time::from_nanos(109)), None);
+        assert_eq!(deadlines.take_due(Time::from_nanos(110)), Some("a"));
+        assert_eq!(deadlines.take_due(Time::from_nanos(110)), Some("b"));
+    }
+}

@@ -1,0 +1,52 @@
+//! Why a connection ended: a closed table, the label of `courier_disconnects_total` and a row of the reference page.
+
+macro_rules! disconnects {
+    ($($(#[doc = $text:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a connection ended. Each connection ends exactly once, for exactly one of these reasons.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Disconnect {
+            $($(#[doc = $text])+ $variant,)+
+        }
+
+        impl Disconnect {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The label's value.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The sentence of the reference page.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($text,)+),)+ }
+            }
+        }
+    };
+}
+
+disconnects! {
+    /// The client closed its side, or went away in the middle of a request.
+    ClientClosed = "client-closed",
+    /// The client reset the connection.
+    ClientReset = "client-reset",
+    /// The client vanished without a word: it acknowledged nothing for 30 seconds.
+    ClientVanished = "client-vanished",
+    /// A short answer was complete and nothing more was to follow on the connection.
+    Finished = "finished",
+    /// The request was malformed and the connection cannot be used further.
+    BadRequest = "bad-request",
+    /// A TLS handshake arrived on a plain port.
+    TlsOnPlainPort = "tls-on-plain-port",
+    /// The request head was not complete in time.
+    HeadTimeout = "head-timeout",
+    /// A kept-alive connection was idle for too long.
+    IdleTimeout = "idle-timeout",
+    /// The client read too slowly and fell out of its channel's log; it resumes by its last id.
+    Lagged = "lagged",
+    /// The buffers for half-sent frames were at their limit.
+    TailLimit = "tail-limit",
+    /// courier is stopping.
+    Drain = "drain",
+    /// The kernel reported an error that is not the client's doing.
+    SocketError = "socket-error",
+}

@@ -1,0 +1,100 @@
+//! Every bound of the process, in one place: what may grow, how far, and what happens then.
+//!
+//! A constant is a bound that follows from a protocol or a design; a field of [`Limits`] is one that an operator may
+//! set, under the key `limits.<field>`. Sizes are bytes, counts are numbers of things.
+
+use std::time::Duration;
+
+/// The bounds that an operator may set. The configuration table carries their ranges and sentences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest request head. Beyond: 431.
+    pub head_bytes: usize,
+    /// How long a head may take from accept, or from the end of the previous answer, to complete. Beyond: 408.
+    pub head_timeout: Duration,
+    /// How long a kept-alive connection may be silent between two requests. Beyond: closed.
+    pub idle_timeout: Duration,
+    /// Connections of one shard, and the size of its ring's file table. Beyond: not accepted until one ends.
+    pub connections_per_shard: usize,
+    /// Encoded bytes that a channel's log keeps for slow readers, per wire format. Beyond: the lapped are closed.
+    pub lag_bytes: usize,
+    /// Encoded bytes of all logs of a shard. Beyond: the channel with the oldest frame loses its log.
+    pub log_bytes: usize,
+    /// Bytes of all half-sent frames, heads and replays of a shard. Beyond: the connection is closed.
+    pub tail_bytes: usize,
+    /// SO_SNDBUF of every client connection.
+    pub send_buffer_bytes: usize,
+    /// Bytes of one shard's queue from the reader. Beyond: the spill.
+    pub queue_bytes: usize,
+    /// Bytes that wait in the reader for a shard whose queue is full. Beyond: the messages are owed as a gap.
+    pub spill_bytes: usize,
+    /// Payload bytes of all histories together. Beyond: the channel with the oldest message loses its history.
+    pub history_bytes: usize,
+    /// Payload bytes of one published message, over HTTP or in the embedded broker. Beyond: 413, or Redis's error.
+    pub message_bytes: usize,
+    /// Keys and values of the embedded broker. Beyond: `-OOM`.
+    pub broker_memory_bytes: usize,
+    /// Clients of the embedded broker. Beyond: `-ERR max number of clients reached`.
+    pub broker_clients: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 8 * KIB,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            connections_per_shard: 1 << 20,
+            lag_bytes: MIB,
+            log_bytes: 256 * MIB,
+            tail_bytes: 64 * MIB,
+            send_buffer_bytes: 64 * KIB,
+            queue_bytes: 8 * MIB,
+            spill_bytes: 8 * MIB,
+            history_bytes: 256 * MIB,
+            message_bytes: 16 * MIB,
+            broker_memory_bytes: 64 * MIB,
+            broker_clients: 1_000,
+        }
+    }
+}
+
+/// Channels of one connection (`too-many-channels`).
+pub const CHANNELS_PER_CONNECTION: usize = 64;
+/// Connections flushed in one turn; the rest wait in a FIFO where newer messages coalesce. 1,024 sends are 5 ms.
+pub const FLUSH_CONNECTIONS: usize = 1_024;
+/// Bytes gathered for one connection that has several channels, in one send.
+pub const GATHER_BYTES: usize = 64 * KIB;
+/// Bytes gathered for all connections of one flush; a flush ends early at this bound.
+pub const SCRATCH_BYTES: usize = MIB;
+/// Batches or other items in one shard's queue.
+pub const QUEUE_ITEMS: usize = 4_096;
+/// Controls that wait for the reader in one queue from all shards.
+pub const CONTROL_ITEMS: usize = 16_384;
+/// A head goes out at the last `Joined`, or after this at the latest.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// After our FIN, how long and how much a client may still send before the socket is closed.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+pub const LINGER_BYTES: usize = 64 * KIB;
+/// TCP_USER_TIMEOUT of every client connection: unacknowledged for this long, the peer has vanished.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default history of every channel: messages, payload bytes, age.
+pub const HISTORY_COUNT: usize = 100;
+pub const HISTORY_BYTES: usize = 64 * KIB;
+pub const HISTORY_AGE: Duration = Duration::from_secs(60);
+/// How long the reader stays subscribed to a channel without subscribers: at least the age of its history.
+pub const CHANNEL_LINGER: Duration = HISTORY_AGE;
+/// Channels in one SUBSCRIBE command.
+pub const SUBSCRIBE_BATCH: usize = 512;
+/// RESP: nesting, elements of one aggregate and bytes of one bulk from an upstream Redis.
+pub const RESP_DEPTH: usize = 8;
+pub const RESP_ELEMENTS: usize = 1_048_576;
+pub const RESP_BULK_BYTES: usize = 512 * MIB;
+/// Payloads below this are copied out of the chunk they were read into; larger ones share it.
+pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
+
+pub const KIB: usize = 1_024;
+pub const MIB: usize = 1_024 * KIB;
+
+const _: () = assert!(GATHER_BYTES <= SCRATCH_BYTES);
+const _: () = assert!(CHANNEL_LINGER.as_nanos() >= HISTORY_AGE.as_nanos());

@@ -1,0 +1,19 @@
+//! Plain vocabulary that every floor shares: values, tables and small containers. Nothing here does I/O.
+
+pub mod channel;
+pub mod counters;
+pub mod deadlines;
+pub mod disconnect;
+pub mod glob;
+pub mod histogram;
+pub mod limits;
+pub mod log;
+pub mod number;
+pub mod parking;
+pub mod position;
+pub mod queue;
+pub mod random;
+pub mod refusal;
+pub mod slab;
+pub mod socket;
+pub mod time;

@@ -1,0 +1,216 @@
+//! What travels between the reader and a shard. Two FIFOs a shard: deliveries down, controls up.
+//!
+//! Order replaces locks: a join, its replay and the live messages of a channel pass through the same FIFO, so a
+//! subscription is live from the moment its own [`Joined`] comes out of it.
+
+use bytes::Bytes;
+
+use crate::base::channel::ChannelName;
+use crate::base::position::Position;
+use crate::base::slab::Key;
+use crate::base::socket::SocketKey;
+use crate::base::time::Time;
+
+/// Which shard: 0 to the shard count, exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardIndex(pub u16);
+
+impl ShardIndex {
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A shard's own key for one of its channels; the reader stores it and sends it back, so that a shard hashes nothing
+/// for a message. A key of a channel that the shard has since dropped is stale and its message is not for anyone.
+pub type ChannelKey = Key;
+
+/// From the reader to one shard.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// Live messages, in order.
+    Batch(Batch),
+    /// The answer to one [`Control::Join`].
+    Joined(Joined),
+    /// Continuity of these channels was lost: subscribers must be told.
+    Gap(Gap),
+    /// The answer to one [`Control::Publish`].
+    Published(Published),
+}
+
+/// What one read of the reader's socket gave one shard.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The payloads, shared by the batches of all shards.
+    pub chunk: Bytes,
+    /// When the reader received it, for the delivery-lag histogram.
+    pub received_at: Time,
+    /// In rising position.
+    pub messages: Vec<Message>,
+}
+
+/// One message of a batch for one channel of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    pub channel: ChannelKey,
+    pub position: Position,
+    /// Where the payload starts in the batch's chunk.
+    pub start: u32,
+    pub length: u32,
+}
+
+impl Batch {
+    pub fn payload(&self, message: &Message) -> &[u8] {
+        &self.chunk[message.start as usize..][..message.length as usize]
+    }
+
+    /// What the batch counts against the queue's bound: its own items and the chunk it pins.
+    pub fn queue_bytes(&self) -> usize {
+        size_of::<Self>() + self.messages.len() * size_of::<Message>() + self.chunk.len()
+    }
+}
+
+/// The answer to a join. From here on, in FIFO order, every message of the channel reaches this shard.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// The connection that asked.
+    pub connection: SocketKey,
+    pub channel: ChannelKey,
+    /// Everything up to here was either before the join or is in the replay.
+    pub position: Position,
+    pub outcome: JoinOutcome,
+}
+
+#[derive(Debug, Clone)]
+pub enum JoinOutcome {
+    /// The channel is live on this shard.
+    Live {
+        /// The messages after the position that was asked for, in rising position.
+        replay: Vec<Replayed>,
+        /// Set exactly if the replay is not everything.
+        gap: Option<JoinGap>,
+    },
+    /// The upstream does not let courier read this channel (Redis ACL).
+    Forbidden,
+}
+
+/// A message out of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replayed {
+    pub position: Position,
+    pub payload: Bytes,
+}
+
+/// What a join could not give: the messages of the channel after `from`, up to the replay's first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JoinGap {
+    pub from: Position,
+    pub reason: GapReason,
+}
+
+/// Messages of these channels after `from` and before `position` may be lost.
+#[derive(Debug, Clone)]
+pub struct Gap {
+    pub channels: Vec<ChannelKey>,
+    pub from: Position,
+    /// A position of its own in the reader's order.
+    pub position: Position,
+    pub reason: GapReason,
+}
+
+/// Why a subscriber may miss messages: a closed table, the words of the `courier-gap` event and of the metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The id is of another run of courier, or no id of courier's.
+    UnknownEpoch,
+    /// The history does not reach back that far.
+    TooOld,
+    /// Redis could not be heard.
+    UpstreamDown,
+    /// The subscriber read too slowly and asked to skip rather than to be disconnected.
+    Lagged,
+    /// A shard could not take messages as fast as they came.
+    QueueFull,
+    /// Redis does not let courier read the channel.
+    Forbidden,
+}
+
+impl GapReason {
+    pub const ALL: [Self; 6] = [
+        Self::UnknownEpoch,
+        Self::TooOld,
+        Self::UpstreamDown,
+        Self::Lagged,
+        Self::QueueFull,
+        Self::Forbidden,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownEpoch => "unknown-epoch",
+            Self::TooOld => "too-old",
+            Self::UpstreamDown => "upstream-down",
+            Self::Lagged => "lagged",
+            Self::QueueFull => "queue-full",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
+/// What became of a message that a client published through a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    pub connection: SocketKey,
+    pub outcome: PublishOutcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// The broker took it.
+    Accepted,
+    /// There is no upstream at present, or it refused.
+    Unavailable,
+}
+
+/// From one shard to the reader.
+#[derive(Debug, Clone)]
+pub enum Control {
+    /// Route the channel to this shard, if it is not yet, and answer with one [`Joined`].
+    Join { shard: ShardIndex, channel: ChannelKey, name: ChannelName, connection: SocketKey, since: Since },
+    /// The shard has no subscription of this channel left and has dropped the key.
+    Leave { shard: ShardIndex, channel: ChannelKey, name: ChannelName },
+    /// Publish, and answer with one [`Published`].
+    Publish { shard: ShardIndex, connection: SocketKey, name: ChannelName, payload: Bytes },
+}
+
+/// From where a join wants the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// From the join on.
+    Now,
+    /// Everything after this position of this process.
+    After(Position),
+}
+
+impl Delivery {
+    /// What the item counts against the queue's bound, in bytes.
+    pub fn queue_bytes(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.queue_bytes(),
+            Self::Joined(joined) => size_of::<Self>() + joined.replay_bytes(),
+            Self::Gap(gap) => size_of::<Self>() + gap.channels.len() * size_of::<ChannelKey>(),
+            Self::Published(_) => size_of::<Self>(),
+        }
+    }
+}
+
+impl Joined {
+    fn replay_bytes(&self) -> usize {
+        match &self.outcome {
+            JoinOutcome::Live { replay, .. } => {
+                replay.iter().map(|message| size_of::<Replayed>() + message.payload.len()).sum()
+            }
+            JoinOutcome::Forbidden => 0,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A slab whose keys know which use of an entry they mean, so that a key kept too long finds nothing.
+//!
+//! Cost: insert, remove and get are O(1); an entry is the value and 8 bytes. Freed entries are reused, last first.
+
+/// One use of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub index: u32,
+    pub generation: u32,
+}
+
+#[derive(Debug)]
+pub struct Slab<T> {
+    entries: Vec<Entry<T>>,
+    free: u32,
+    count: u32,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    generation: u32,
+    state: State<T>,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Used(T),
+    Free { next: u32 },
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), free: NONE, count: 0 }
+    }
+}
+
+impl<T> Slab<T> {
+    pub fn insert(&mut self, value: T) -> Key {
+        self.count += 1;
+        if self.free == NONE {
+            let index = u32::try_from(self.entries.len()).expect("a slab holds fewer than 2^32 entries");
+            self.entries.push(Entry { generation: 0, state: State::Used(value) });
+            return Key { index, generation: 0 };
+        }
+        let index = self.free;
+        let entry = &mut self.entries[index as usize];
+        match entry.state {
+            State::Free { next } => self.free = next,
+            State::Used(_) => unreachable!("an entry on the free list is in use"),
+        }
+        entry.state = State::Used(value);
+        Key { index, generation: entry.generation }
+    }
+
+    pub fn remove(&mut self, key: Key) -> Option<T> {
+        let entry = self.entries.get_mut(key.index as usize)?;
+        if entry.generation != key.generation || matches!(entry.state, State::Free { .. }) {
+            return None;
+        }
+        entry.generation = entry.generation.wrapping_add(1);
+        let state = std::mem::replace(&mut entry.state, State::Free { next: self.free });
+        self.free = key.index;
+        self.count -= 1;
+        match state {
+            State::Used(value) => Some(value),
+            State::Free { .. } => unreachable!("a free entry was removed"),
+        }
+    }
+
+    pub fn get(&self, key: Key) -> Option<&T> {
+        match self.entries.get(key.index as usize) {
+            Some(Entry { generation, state: State::Used(value) }) if *generation == key.generation => {
+                Some(value)
+            }
+            _ => None,
+        }
+    }
+
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        match self.entries.get_mut(key.index as usize) {
+            Some(Entry { generation, state: State::Used(value) }) if *generation == key.generation => {
+                Some(value)
+            }
+            _ => None,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The entries in use, in the order of their index.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        (0_u32..).zip(&self.entries).filter_map(|(index, entry)| match &entry.state {
+            State::Used(value) => Some((Key { index, generation: entry.generation }, value)),
+            State::Free { .. } => None,
+        })
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_kept_too_long_finds_nothing() {
+        let mut slab = Slab::default();
+        let first = slab.insert("first");
+        assert_eq!(slab.remove(first), Some("first"));
+        let second = slab.insert("second");
+        assert_eq!(second.index, first.index);
+        assert_eq!(slab.get(first), None);
+        assert_eq!(slab.get_mut(first), None);
+        assert_eq!(slab.remove(first), None);
+        assert_eq!(slab.get(second), Some(&"second"));
+        assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn freed_entries_are_reused_last_first() {
+        let mut slab = Slab::default();
+        let keys: Vec<Key> = (0..3).map(|value| slab.insert(value)).collect();
+        slab.remove(keys[0]);
+        slab.remove(keys[2]);
+        assert_eq!(slab.insert(7).index, 2);
+        assert_eq!(slab.insert(8).index, 0);
+        assert_eq!(slab.insert(9).index, 3);
+        assert_eq!(slab.iter().map(|(_, &value)| value).collect::<Vec<_>>(), [8, 1, 7, 9]);
+    }
+}

@@ -1,0 +1,1 @@
+//! The only place with I/O, tasks, await, clocks, descriptors and randomness.

@@ -1,0 +1,8 @@
+//! The `courier` command.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    courier::server::main()
+}

@@ -1,0 +1,72 @@
+//! What a driver tells the reader, and what the reader asks of its driver. The seam is data, as for a shard.
+//!
+//! Contract of a turn: the driver calls `Reader::handle` for each input and carries out the
+//! outputs in order; then, for each shard, it moves deliveries from `next_delivery` into the shard's queue while the
+//! queue has room; then, for each socket in `to_send`, it sends `outgoing`, and reports how much the kernel took with
+//! `sent`.
+
+use crate::base::queue::Control;
+use crate::base::socket::{HangUp, Slot, SocketKey};
+
+/// The two connections to Redis. A subscribed client's ordinary replies count against the pub/sub output limit too,
+/// so commands with replies have a connection of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// HELLO 3, SUBSCRIBE, UNSUBSCRIBE, PING; never MULTI.
+    Push,
+    /// Everything with a reply: GET, SET, EVALSHA, XRANGE, PUBLISH; replies matched in order.
+    Ask,
+}
+
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// [`Output::Dial`] succeeded; the socket lies in this slot.
+    Connected { link: Link, slot: Slot },
+    /// [`Output::Dial`] failed, for the reason given in words.
+    DialFailed { link: Link, reason: &'a str },
+    /// A client of the embedded broker was accepted into this slot.
+    Accepted { slot: Slot },
+    /// Bytes from Redis or from a client of the broker.
+    Received { socket: SocketKey, bytes: &'a [u8] },
+    /// The receive of this socket has ended; nothing will come from it any more.
+    HungUp { socket: SocketKey, cause: HangUp },
+    /// The socket takes bytes again, after [`Output::AwaitWritable`].
+    Writable { socket: SocketKey },
+    /// From a shard, in order.
+    Control(Control),
+    /// The time that `Reader::next_deadline` asked for may have come.
+    Tick,
+}
+
+#[derive(Debug)]
+pub enum Output {
+    /// Resolve the name and connect, both off this thread; answer with `Connected` or `DialFailed`. One dial a link at
+    /// a time; the driver bounds its time by `redis.dial_timeout`.
+    Dial { link: Link },
+    /// Arm a receive that stays armed until the socket hangs up.
+    Receive { socket: SocketKey },
+    /// Report once when the socket takes bytes again.
+    AwaitWritable { socket: SocketKey },
+    /// End both directions: the receive completes with a hang-up.
+    Shutdown { socket: SocketKey },
+    /// Close the descriptor; the row is free from here on. Comes only after `HungUp`.
+    Close { socket: SocketKey },
+    /// The state of the upstream changed, or something the operator must know: one log line.
+    Notice(Notice),
+}
+
+/// One line of the log each; never one a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Connected, logged in and every wanted channel subscribed.
+    Up { outage: std::time::Duration },
+    /// Lost, and why.
+    Down { reason: String },
+    /// Redis said no in a way that will not mend by itself (wrong password, RESP2 only, not Redis at all). The driver
+    /// ends the process with exit code 2 if this comes before the first `Up`.
+    Refused { reason: String },
+    /// Redis does not let courier read these channels.
+    Forbidden { channels: usize, first: String },
+    /// A shard could not take its messages; so many bytes are owed as a gap.
+    QueueFull { shard: u16 },
+}

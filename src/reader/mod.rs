@@ -1,0 +1,3 @@
+//! Machine one: turns upstream bytes into messages in order. One a process.
+
+pub mod input;

@@ -1,0 +1,107 @@
+//! What a driver tells a shard, and what a shard asks of its driver. The seam is data: the real driver and the
+//! simulator are two drivers of the same machine.
+//!
+//! Contract of a turn: the driver calls `Shard::handle` for each input, carries out the outputs
+//! in order, then calls `plan` to fill a volley of [`Send`]s, submits it in one go while the shard is not touched,
+//! and reports with `settle` exactly the sends that were not taken whole. A send is never in flight after that.
+
+use bytes::Bytes;
+
+use crate::base::queue::{Control, Delivery};
+use crate::base::slab::Key;
+use crate::base::socket::{HangUp, Listener, Slot, SocketKey};
+use crate::protocol::admin::AdminPage;
+
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A connection was accepted into this slot; the row of the slot is free.
+    Accepted { slot: Slot, listener: Listener },
+    /// Bytes from the client.
+    Received { socket: SocketKey, bytes: &'a [u8] },
+    /// The receive of this socket has ended; nothing will come from it any more.
+    HungUp { socket: SocketKey, cause: HangUp },
+    /// The socket takes bytes again, after [`Output::AwaitWritable`].
+    Writable { socket: SocketKey },
+    /// Next from the reader, in order.
+    Delivery(Delivery),
+    /// The control queue was full: this control came back, in order, and must be offered again.
+    ControlReturned(Control),
+    /// The answer to [`Output::AskAdmin`].
+    AdminAnswer { socket: SocketKey, answer: AdminAnswer },
+    /// The time that `Shard::next_deadline` asked for may have come.
+    Tick,
+    /// Stop: no new requests, end the streams. Comes at most once.
+    Drain,
+}
+
+#[derive(Debug)]
+pub enum Output {
+    /// Arm a receive that stays armed until the socket hangs up.
+    Receive { socket: SocketKey },
+    /// Report once when the socket takes bytes again.
+    AwaitWritable { socket: SocketKey },
+    /// Send FIN; the peer may still send.
+    ShutdownWrite { socket: SocketKey },
+    /// End both directions: the receive completes with a hang-up.
+    Shutdown { socket: SocketKey },
+    /// Close the descriptor; the row is free from here on. Comes only after `HungUp`.
+    Close { socket: SocketKey },
+    /// To the reader.
+    Control(Control),
+    /// Render an admin page and answer with [`Input::AdminAnswer`].
+    AskAdmin { socket: SocketKey, page: AdminPage },
+    /// A thing the operator should know, at most once a minute for each kind.
+    Notice(Notice),
+    /// Draining, and the last connection has ended.
+    Drained,
+}
+
+/// One send of a volley. At most one for each connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Send {
+    pub socket: SocketKey,
+    pub source: Source,
+    pub length: u32,
+}
+
+/// Where the bytes of a send lie; `Shard::bytes` resolves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// In the log of a stream (a channel in one wire format), from this offset.
+    Log { stream: Key, start: u64 },
+    /// In the connection's tail, from its beginning.
+    Tail { tail: Key },
+    /// In the scratch buffer of this flush: several channels in one send.
+    Scratch { start: u32 },
+    /// The heartbeat of the connection's protocol.
+    Heartbeat,
+}
+
+/// What the kernel did with a send that it did not take whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsent {
+    /// The index in the volley.
+    pub index: u32,
+    pub outcome: SendOutcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// It took this many bytes, fewer than the length, perhaps none: the socket's buffer is full.
+    Short { sent: u32 },
+    /// The connection is gone; the hang-up follows.
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminAnswer {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub body: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// A TLS handshake arrived on a plain port.
+    TlsOnPlainPort,
+}

@@ -1,0 +1,3 @@
+//! Machine two: turns messages into client bytes. One a core.
+
+pub mod input;
