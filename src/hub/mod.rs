@@ -260,6 +260,21 @@ impl Hub {
         self.subscriptions[subscription as usize].next
     }
 
+    /// The head of the connection's list without one subscription, which is in it.
+    pub fn without(&mut self, head: SubscriptionIndex, subscription: SubscriptionIndex) -> SubscriptionIndex {
+        let next = self.next_of(subscription);
+        if head == subscription {
+            return next;
+        }
+        let mut before = head;
+        while self.next_of(before) != subscription {
+            before = self.next_of(before);
+            assert!(before != NO_SUBSCRIPTION, "the subscription is in its connection's list");
+        }
+        self.subscriptions[before as usize].next = next;
+        head
+    }
+
     /// The wire format of a subscription, as the index it was subscribed with.
     pub fn format_of(&self, subscription: SubscriptionIndex) -> usize {
         self.stream_of(subscription).format()

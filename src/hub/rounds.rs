@@ -49,6 +49,11 @@ impl Hub {
         Some((self.streams.key_at(entry.stream), owed))
     }
 
+    /// Whether the subscription is one of this stream.
+    pub fn is_of(&self, subscription: SubscriptionIndex, stream: Key) -> bool {
+        self.subscriptions[subscription as usize].stream == stream.index
+    }
+
     /// Whether any subscription of a connection, from the head of its list, is owed anything.
     pub fn is_owed(&self, mut subscription: SubscriptionIndex) -> bool {
         while subscription != NO_SUBSCRIPTION {
