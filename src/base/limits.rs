@@ -90,6 +90,10 @@ pub const SUBSCRIBE_BATCH: usize = 512;
 pub const RESP_DEPTH: usize = 8;
 pub const RESP_ELEMENTS: usize = 1_048_576;
 pub const RESP_BULK_BYTES: usize = 512 * MIB;
+/// RESP: bytes of one line (a number, a length, a simple string or error), and of one whole frame. Beyond: the
+/// connection is dropped.
+pub const RESP_LINE_BYTES: usize = 64 * KIB;
+pub const RESP_FRAME_BYTES: usize = RESP_BULK_BYTES + MIB;
 /// Payloads below this are copied out of the chunk they were read into; larger ones share it.
 pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
 
