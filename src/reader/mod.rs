@@ -4,6 +4,7 @@
 //! channels are subscribed), `sequence` (the one counter), `history` (what may be replayed), `router` (which shard
 //! wants what). Nothing here does I/O, reads a clock or draws randomness: see [`input`].
 
+pub mod broker;
 pub mod input;
 
 use std::collections::VecDeque;
