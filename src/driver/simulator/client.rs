@@ -77,7 +77,8 @@ impl Client {
         let query: Vec<String> =
             self.channels.iter().map(|wanted| format!("channel={}", channel_name(wanted.channel))).collect();
         let resume = self.last_id.as_ref().map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
-        let request = format!("GET /events?format=event&{} HTTP/1.1\r\nHost: courier\r\n{resume}\r\n", query.join("&"));
+        let request =
+            format!("GET /events?format=event&{} HTTP/1.1\r\nHost: courier\r\n{resume}\r\n", query.join("&"));
         self.to_say = request.into_bytes();
         self.head.clear();
         self.in_head = true;
@@ -138,7 +139,8 @@ impl Client {
 
     fn check(&mut self, event: &Event, published: &[u64], seed: u64) {
         let name = self.name(seed);
-        let position: u64 = event.id.split_once('.').expect("an id has a dot").1.parse().expect("an id has a number");
+        let position: u64 =
+            event.id.split_once('.').expect("an id has a dot").1.parse().expect("an id has a number");
         if event.event == "courier-gap" {
             assert!(position >= self.last_position, "{name}: a gap's id {} falls back", event.id);
             self.last_position = position;
@@ -159,10 +161,18 @@ impl Client {
         match wanted.heard {
             Heard::Message(last) => {
                 assert!(number > last, "{name}: {} {number} comes again after {last}", event.event);
-                assert!(number == last + 1 || wanted.excused, "{name}: {} after {last} comes {number}", event.event);
+                assert!(
+                    number == last + 1 || wanted.excused,
+                    "{name}: {} after {last} comes {number}",
+                    event.event
+                );
             }
             Heard::Opened(before) => {
-                assert!(number <= before + 1 || wanted.excused, "{name}: {} opened at {before}, then {number}", event.event);
+                assert!(
+                    number <= before + 1 || wanted.excused,
+                    "{name}: {} opened at {before}, then {number}",
+                    event.event
+                );
             }
             Heard::Nothing => {}
         }

@@ -123,7 +123,8 @@ impl World {
         let shards = (0..shard_count)
             .map(|index| ShardSide::new(ShardIndex(index), &site, &limits, &mut random))
             .collect();
-        let clients = (0..1 + random.below(12)).map(|number| Client::new(number, channels, &mut random)).collect();
+        let clients =
+            (0..1 + random.below(12)).map(|number| Client::new(number, channels, &mut random)).collect();
         Self {
             seed,
             now: Time::from_nanos(1),
@@ -345,7 +346,8 @@ impl World {
     }
 
     fn client_moves(&mut self) {
-        let index = usize::try_from(self.random.below(self.clients.len() as u64)).expect("an index of a client");
+        let index =
+            usize::try_from(self.random.below(self.clients.len() as u64)).expect("an index of a client");
         let shard = self.any_shard();
         match self.clients[index].place {
             None => {

@@ -60,7 +60,8 @@ impl Redis {
     pub(super) fn take_output(&mut self, link: Link, random: &mut Random) -> Vec<u8> {
         let output = &mut self.connection(link).output;
         // Often all of it, or the end of what was published would never come.
-        let most = if random.below(2) == 0 { output.len() as u64 } else { random.below(output.len() as u64 + 1) };
+        let most =
+            if random.below(2) == 0 { output.len() as u64 } else { random.below(output.len() as u64 + 1) };
         output.drain(..usize::try_from(most).expect("at most what is there")).collect()
     }
 
