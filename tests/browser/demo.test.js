@@ -4,10 +4,10 @@ import { test } from "node:test";
 
 import { startBrowser } from "./support/browser.js";
 import { Courier } from "./support/courier.js";
-import { freePort } from "./support/process.js";
+import { TEST_OPTIONS, freePort } from "./support/process.js";
 import { Publisher } from "./support/redis.js";
 
-test("two tabs of the demo page make a chat", async (test) => {
+test("two tabs of the demo page make a chat", TEST_OPTIONS, async (test) => {
   const { courier, browser } = await startTryOut(test);
   const [anna, ben] = [await openDemo(browser, courier, "#room"), await openDemo(browser, courier, "?channel=room")];
 
@@ -24,7 +24,7 @@ test("two tabs of the demo page make a chat", async (test) => {
   }
 });
 
-test("what redis-cli would publish into the broker of a try-out courier appears on the demo page", async (test) => {
+test("what redis-cli would publish into the broker of a try-out courier appears on the demo page", TEST_OPTIONS, async (test) => {
   const { courier, browser, brokerPort } = await startTryOut(test);
   const page = await openDemo(browser, courier, "");
   const publisher = await Publisher.open(brokerPort);
@@ -39,7 +39,7 @@ test("what redis-cli would publish into the broker of a try-out courier appears 
   assert.deepEqual(page.complaints, []);
 });
 
-test("the demo page says that it is cut off, comes back by itself and states the gap", async (test) => {
+test("the demo page says that it is cut off, comes back by itself and states the gap", TEST_OPTIONS, async (test) => {
   const { courier, browser } = await startTryOut(test);
   const page = await openDemo(browser, courier, "#room");
   await say(page, "before");
@@ -58,7 +58,7 @@ test("the demo page says that it is cut off, comes back by itself and states the
     ["before", "gap: courier was restarted; messages in between are not known here", "after"]);
 });
 
-test("the list of the demo page is bounded, and the channel box changes the channel", async (test) => {
+test("the list of the demo page is bounded, and the channel box changes the channel", TEST_OPTIONS, async (test) => {
   const { courier, browser, brokerPort } = await startTryOut(test);
   const page = await openDemo(browser, courier, "#busy");
   const publisher = await Publisher.open(brokerPort);

@@ -4,9 +4,10 @@ import { test } from "node:test";
 
 import { listen, startBrowser, startSite } from "./support/browser.js";
 import { Courier } from "./support/courier.js";
+import { TEST_OPTIONS } from "./support/process.js";
 import { startRedis } from "./support/redis.js";
 
-test("while every channel is public, a page of any origin may listen", async (test) => {
+test("while every channel is public, a page of any origin may listen", TEST_OPTIONS, async (test) => {
   const redis = await startRedis(test);
   const courier = await Courier.start(test, ["--redis", redis.url, "--public", "test.*"]);
   const [browser, site] = [await startBrowser(test), await startSite(test)];
@@ -16,7 +17,7 @@ test("while every channel is public, a page of any origin may listen", async (te
   await tab.sees("message", "across origins");
 });
 
-test("a page of any origin can read why it was refused", async (test) => {
+test("a page of any origin can read why it was refused", TEST_OPTIONS, async (test) => {
   const redis = await startRedis(test);
   const courier = await Courier.start(test, ["--redis", redis.url, "--public", "test.*"]);
   const [browser, site] = [await startBrowser(test), await startSite(test)];
@@ -35,7 +36,7 @@ test("a page of any origin can read why it was refused", async (test) => {
   await tab.sees("closed");
 });
 
-test("with --allowed-origins, listed pages may listen and others are kept out by the browser", async (test) => {
+test("with --allowed-origins, listed pages may listen and others are kept out by the browser", TEST_OPTIONS, async (test) => {
   const redis = await startRedis(test);
   const [friend, stranger] = [await startSite(test), await startSite(test)];
   const courier = await Courier.start(test, ["--redis", redis.url, "--public", "test.*", "--allowed-origins", friend]);

@@ -5,10 +5,10 @@ import { test } from "node:test";
 import { listen, startBrowser, startSite } from "./support/browser.js";
 import { Courier } from "./support/courier.js";
 import { startNginx } from "./support/nginx.js";
-import { until } from "./support/process.js";
+import { TEST_OPTIONS, until } from "./support/process.js";
 import { startRedis } from "./support/redis.js";
 
-test("nginx with its default proxy settings passes every event on at once", async (test) => {
+test("nginx with its default proxy settings passes every event on at once", TEST_OPTIONS, async (test) => {
   const redis = await startRedis(test);
   const courier = await Courier.start(test, ["--redis", redis.url, "--public", "test.*", "--heartbeat", "1s"]);
   const nginx = await startNginx(test, courier.port);
@@ -25,7 +25,7 @@ test("nginx with its default proxy settings passes every event on at once", asyn
   await stream.receives(/\n:\n\n(?:.|\n)*:\n\n/);
 });
 
-test("a browser behind nginx gets its events, and courier notices when it leaves", async (test) => {
+test("a browser behind nginx gets its events, and courier notices when it leaves", TEST_OPTIONS, async (test) => {
   const redis = await startRedis(test);
   const courier = await Courier.start(test, ["--redis", redis.url, "--public", "test.*", "--heartbeat", "1s"]);
   const nginx = await startNginx(test, courier.port);

@@ -4,12 +4,13 @@ import { test } from "node:test";
 
 import { listen, startBrowser, startSite } from "./support/browser.js";
 import { Courier } from "./support/courier.js";
+import { TEST_OPTIONS } from "./support/process.js";
 import { startRedis } from "./support/redis.js";
 
 const LIVE_AGAIN_MS = 10_000;
 const CHANNEL = "test.numbers";
 
-test("two tabs miss nothing silently when courier is killed in the middle of a thousand messages", async (test) => {
+test("two tabs miss nothing silently when courier is killed in the middle of a thousand messages", TEST_OPTIONS, async (test) => {
   const redis = await startRedis(test);
   const courier = await Courier.start(test, ["--redis", redis.url, "--public", "test.*"]);
   const [browser, site] = [await startBrowser(test), await startSite(test)];
@@ -37,7 +38,7 @@ test("two tabs miss nothing silently when courier is killed in the middle of a t
   }
 });
 
-test("a tab that was cut off resumes from its last id without a hole, a repeat or a gap", async (test) => {
+test("a tab that was cut off resumes from its last id without a hole, a repeat or a gap", TEST_OPTIONS, async (test) => {
   const redis = await startRedis(test);
   const courier = await Courier.start(test, ["--redis", redis.url, "--public", "test.*"]);
   const [browser, site] = [await startBrowser(test), await startSite(test)];

@@ -8,6 +8,9 @@ import { join } from "node:path";
 const OUTPUT_CHARACTERS_MAX = 64 * 1024;
 const STOP_MS = 5_000;
 
+// No test waits for ever, whatever it forgot to bound by itself.
+export const TEST_OPTIONS = { timeout: 90_000 };
+
 // What is still running when the test process ends, for whatever reason.
 const running = new Set();
 process.on("exit", () => { for (const child of running) child.kill("SIGKILL"); });
