@@ -293,16 +293,19 @@ impl Relay {
     /// The answer to a join at a time when nobody listens: what there is, and the gap that has begun.
     fn answer_without_upstream(&mut self, id: ChannelId, waiter: Waiter) {
         let reason = GapReason::UpstreamDown;
-        let last = self.sequence.last();
         let outcome = match waiter.since {
-            Since::Now => JoinOutcome::Live { replay: Vec::new(), gap: Some(JoinGap { from: last, reason }) },
+            Since::Now => {
+                let gap = Some(JoinGap { from: self.sequence.last(), reason });
+                JoinOutcome::Live { replay: Vec::new(), gap }
+            }
             Since::After(from) if self.router.is_full(waiter.shard) => {
                 JoinOutcome::Live { replay: Vec::new(), gap: Some(JoinGap { from, reason }) }
             }
             Since::After(from) => {
                 let (mut replay, gap) = self.history.replay(id, from);
                 let from = replay.last().map_or(from, Replayed::position);
-                replay.push(Replayed::Gap { position: last, from, reason });
+                // A position of its own: another channel's message may have the last one, and ids rise.
+                replay.push(Replayed::Gap { position: self.sequence.take(), from, reason });
                 JoinOutcome::Live { replay, gap }
             }
         };
