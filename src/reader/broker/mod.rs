@@ -13,10 +13,18 @@
 //! `next_to_send` it sends `outgoing` and reports with `sent`. The reader gives the generations, since the links to
 //! Redis and the broker's clients live in one table of slots.
 
+mod about;
 mod clients;
+mod command;
+mod dispatch;
+mod keys;
+mod keyspace;
 mod memory;
 mod published;
 mod pubsub;
+mod session;
+mod subscribe;
+mod text;
 mod transaction;
 
 use std::sync::Arc;
@@ -27,11 +35,15 @@ use crate::base::counters::ReaderCounters;
 use crate::base::socket::{HangUp, SocketKey};
 use crate::base::time::Time;
 use crate::reader::broker::clients::{Clients, State};
+use crate::reader::broker::dispatch::request_bounds;
+use crate::reader::broker::keyspace::Keyspace;
 use crate::reader::broker::memory::Memory;
 pub use crate::reader::broker::published::Published;
 use crate::reader::broker::published::PublishedMessages;
 use crate::reader::broker::pubsub::Subscriptions;
 use crate::reader::input::Output;
+use crate::wire::resp::answer::Answer;
+use crate::wire::resp::request::{RequestBounds, Who};
 
 #[derive(Debug)]
 pub struct BrokerOptions {
@@ -63,8 +75,14 @@ pub struct Broker {
     options: BrokerOptions,
     clients: Clients,
     subscriptions: Subscriptions,
+    keyspace: Keyspace,
     memory: Memory,
     published: PublishedMessages,
+    /// Where the answer to a command is written before its client gets it; empty between commands.
+    answer: Answer,
+    bounds: RequestBounds,
+    bounds_before_login: RequestBounds,
+    started_at: Time,
 }
 
 impl Broker {
@@ -72,8 +90,13 @@ impl Broker {
         Self {
             clients: Clients::new(options.output_bytes_max),
             subscriptions: Subscriptions::default(),
+            keyspace: Keyspace::new(),
             memory: Memory::new(options.memory_bytes),
             published: PublishedMessages::default(),
+            answer: Answer::default(),
+            bounds: request_bounds(Who::LoggedIn, options.message_bytes),
+            bounds_before_login: request_bounds(Who::NotLoggedIn, options.message_bytes),
+            started_at: options.wall_clock.at,
             options,
         }
     }
@@ -85,20 +108,23 @@ impl Broker {
         let client = self.clients.insert(now, socket, state);
         client.is_logged_in = self.options.password.is_none();
         if is_full {
-            self.clients.append(socket, b"-ERR max number of clients reached\r\n");
+            self.clients.append(socket, text::TOO_MANY_CLIENTS);
         }
         self.write_gauges();
     }
 
     /// Bytes from a client; nothing happens if `socket` is none of the broker's, or no longer.
     pub fn received(&mut self, now: Time, socket: SocketKey, bytes: &[u8]) {
-        let _ = (now, socket, bytes);
+        self.read_requests(now, socket, bytes);
         self.write_gauges();
     }
 
     /// The receive of the client's socket has ended.
     pub fn hung_up(&mut self, socket: SocketKey, cause: HangUp) {
-        self.clients.hung_up(socket, cause);
+        if self.clients.find(socket).is_some() {
+            self.forget(socket);
+            self.clients.hung_up(socket, cause);
+        }
         self.write_gauges();
     }
 
@@ -155,13 +181,22 @@ impl Broker {
 
     /// When the next key expires.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        let WallClock { at, since_epoch } = self.options.wall_clock;
+        let expired_at = Duration::from_millis(self.keyspace.next_expiry()?.max(0).unsigned_abs() + 1);
+        Some(at.after(expired_at.saturating_sub(since_epoch)))
     }
 
     /// The time of `next_deadline` may have come.
     pub fn tick(&mut self, now: Time) {
-        let _ = now;
+        let now = self.wall_milliseconds(now);
+        self.keyspace.expire(&mut self.memory, now);
         self.write_gauges();
+    }
+
+    /// Since the beginning of 1970.
+    fn wall_time(&self, now: Time) -> Duration {
+        let WallClock { at, since_epoch } = self.options.wall_clock;
+        since_epoch + now.since(at)
     }
 
     fn write_gauges(&self) {
@@ -170,3 +205,6 @@ impl Broker {
         cells.broker_memory_bytes.set(self.memory.used() as u64);
     }
 }
+
+/// What the broker behaves like; client libraries choose what they send by it.
+const REDIS_VERSION: &str = "7.0.15";

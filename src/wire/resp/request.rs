@@ -124,9 +124,9 @@ impl RequestError {
 impl Requests {
     /// The next request out of what was kept and `input`, of which it takes what it needs; `None` when all of it is
     /// used up. After an error nothing that this client sends can be understood.
-    pub fn next<'a>(
+    pub fn next<'a, 'input: 'a>(
         &'a mut self,
-        input: &mut &'a [u8],
+        input: &mut &'input [u8],
         bounds: &RequestBounds,
     ) -> Result<Option<Arguments<'a>>, RequestError> {
         self.start += std::mem::take(&mut self.given_out);
