@@ -38,7 +38,6 @@ impl Broker {
     }
 
     /// COMMAND, and COMMAND INFO with or without names.
-    #[allow(clippy::needless_pass_by_ref_mut, clippy::unused_self)] // A row of the command table.
     pub(super) fn command(&mut self, call: &Call<'_>, answer: &mut Answer) {
         if call.arguments.count() <= 2 {
             answer.array(COMMANDS.len());
@@ -54,12 +53,10 @@ impl Broker {
         }
     }
 
-    #[allow(clippy::needless_pass_by_ref_mut, clippy::unused_self)] // A row of the command table.
     pub(super) fn command_count(&mut self, _: &Call<'_>, answer: &mut Answer) {
         answer.count(COMMANDS.len());
     }
 
-    #[allow(clippy::needless_pass_by_ref_mut, clippy::unused_self)] // A row of the command table.
     pub(super) fn command_list(&mut self, _: &Call<'_>, answer: &mut Answer) {
         answer.array(COMMANDS.len());
         for command in COMMANDS {
@@ -67,7 +64,6 @@ impl Broker {
         }
     }
 
-    #[allow(clippy::needless_pass_by_ref_mut, clippy::unused_self)] // A row of the command table.
     pub(super) fn command_docs(&mut self, call: &Call<'_>, answer: &mut Answer) {
         if call.arguments.count() == 2 {
             answer.map(COMMANDS.len());
@@ -80,7 +76,6 @@ impl Broker {
     }
 
     /// The HELP of a command that has subcommands.
-    #[allow(clippy::needless_pass_by_ref_mut, clippy::unused_self)] // A row of the command table.
     pub(super) fn help(&mut self, call: &Call<'_>, answer: &mut Answer) {
         let name = call.arguments.at(0);
         let Some(command) = command::find_name(name) else { return answer.array(0) };
@@ -125,7 +120,6 @@ impl Broker {
         );
     }
 
-    #[allow(clippy::unused_self)] // One of `SECTIONS`.
     fn write_persistence(&self, _: Time, text: &mut String) {
         text.push_str("loading:0\r\nrdb_changes_since_last_save:0\r\naof_enabled:0\r\n");
     }
@@ -140,12 +134,10 @@ impl Broker {
         );
     }
 
-    #[allow(clippy::unused_self)] // One of `SECTIONS`.
     fn write_replication(&self, _: Time, text: &mut String) {
         text.push_str("role:master\r\nconnected_slaves:0\r\n");
     }
 
-    #[allow(clippy::unused_self)] // One of `SECTIONS`.
     fn write_cluster(&self, _: Time, text: &mut String) {
         text.push_str("cluster_enabled:0\r\n");
     }

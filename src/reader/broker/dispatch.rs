@@ -19,7 +19,7 @@ impl Broker {
     pub(super) fn read_requests(&mut self, now: Time, socket: SocketKey, bytes: &[u8]) {
         let Some(client) = self.clients.open(socket) else { return };
         client.heard_at = now;
-        let mut requests = std::mem::take(&mut client.requests);
+        let mut requests = self.clients.take_requests(socket);
         let mut input = bytes;
         // Ends with the input, or with the client: by QUIT, by an error, by what it is owed.
         while let Some(client) = self.clients.open(socket) {
@@ -27,13 +27,9 @@ impl Broker {
             match requests.next(&mut input, &bounds) {
                 Ok(Some(arguments)) => self.carry_out(now, socket, arguments),
                 Ok(None) => {
-                    client.requests = requests;
-                    return;
+                    return self.clients.keep(socket, requests);
                 }
-                Err(error) => {
-                    self.end_for_bad_request(socket, error);
-                    return;
-                }
+                Err(error) => return self.end_for_bad_request(socket, error),
             }
         }
     }

@@ -24,6 +24,8 @@ mod published;
 mod pubsub;
 mod session;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod text;
 mod transaction;
 
@@ -55,6 +57,9 @@ pub struct BrokerOptions {
     pub message_bytes: usize,
     /// What a client may be owed (`limits::BROKER_OUTPUT_BYTES`).
     pub output_bytes_max: usize,
+    /// What all clients may be owed and have sent of incomplete requests (`limits::BROKER_BUFFER_BYTES`). Beyond: those
+    /// with the most are closed.
+    pub buffer_bytes_max: usize,
     /// Clients must `AUTH` with it.
     pub password: Option<Box<[u8]>>,
     /// courier's version, for `INFO`.
@@ -88,7 +93,7 @@ pub struct Broker {
 impl Broker {
     pub fn new(options: BrokerOptions) -> Self {
         Self {
-            clients: Clients::new(options.output_bytes_max),
+            clients: Clients::new(options.output_bytes_max, options.buffer_bytes_max),
             subscriptions: Subscriptions::default(),
             keyspace: Keyspace::new(),
             memory: Memory::new(options.memory_bytes),

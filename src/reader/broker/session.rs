@@ -108,7 +108,6 @@ impl Broker {
         }
     }
 
-    #[allow(clippy::needless_pass_by_ref_mut, clippy::unused_self)] // A row of the command table.
     pub(super) fn echo(&mut self, call: &Call<'_>, answer: &mut Answer) {
         answer.bulk(call.arguments.at(1));
     }
@@ -288,7 +287,7 @@ fn describe(client: &Client, call: &Call<'_>, out: &mut Vec<u8>) {
         ("psub", &number(client.patterns.len())),
         ("ssub", b"0"),
         ("multi", &multi),
-        ("qbuf", &number(client.requests.kept_bytes())),
+        ("qbuf", &number(client.request_bytes())),
         ("multi-mem", &number(multi_bytes)),
         ("omem", &number(client.outgoing_bytes())),
         ("cmd", client.last_command.as_bytes()),

@@ -34,7 +34,6 @@ impl Broker {
         self.unsubscribe_from(Kind::Pattern, call, answer);
     }
 
-    #[allow(clippy::needless_pass_by_ref_mut)] // A row of the command table.
     pub(super) fn pubsub_channels(&mut self, call: &Call<'_>, answer: &mut Answer) {
         if call.arguments.count() > 3 {
             return answer.error(&text::wrong_subcommand_arity("PUBSUB", call.arguments.at(1)));
@@ -46,7 +45,6 @@ impl Broker {
         }
     }
 
-    #[allow(clippy::needless_pass_by_ref_mut)] // A row of the command table.
     pub(super) fn pubsub_numsub(&mut self, call: &Call<'_>, answer: &mut Answer) {
         answer.array((call.arguments.count() - 2) * 2);
         for name in call.arguments.from(2) {
@@ -55,7 +53,6 @@ impl Broker {
         }
     }
 
-    #[allow(clippy::needless_pass_by_ref_mut)] // A row of the command table.
     pub(super) fn pubsub_numpat(&mut self, _: &Call<'_>, answer: &mut Answer) {
         answer.count(self.subscriptions.pattern_count());
     }

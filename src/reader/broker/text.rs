@@ -4,8 +4,9 @@ pub(super) const SYNTAX: &[u8] = b"ERR syntax error";
 pub(super) const NOT_AN_INTEGER: &[u8] = b"ERR value is not an integer or out of range";
 pub(super) const OUT_OF_MEMORY: &[u8] = b"OOM command not allowed when used memory > 'maxmemory'.";
 pub(super) const LOGIN_REQUIRED: &[u8] = b"NOAUTH Authentication required.";
-pub(super) const LOGIN_REQUIRED_BY_HELLO: &[u8] = b"NOAUTH HELLO must be called with the client already authenticated, \
-    otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP \
+pub(super) const LOGIN_REQUIRED_BY_HELLO: &[u8] =
+    b"NOAUTH HELLO must be called with the client already authenticated, \
+    otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP \
     protocol version at the same time";
 pub(super) const WRONG_PASSWORD: &[u8] = b"WRONGPASS invalid username-password pair or user is disabled.";
 pub(super) const NO_PASSWORD_SET: &[u8] =
