@@ -494,6 +494,27 @@ fn clients_beyond_the_limit_are_refused_alike() {
     check(&["--maxclients", "2"], &["a: PING", "b: PING", "c! \\e", "a: PING"]);
 }
 
+#[test]
+fn clients_are_described_by_the_same_fields() {
+    let redis = Redis::start(&[]);
+    let mut broker = BrokerUnderTest::new(&[]);
+    let (name, bytes) = parse("a: CLIENT INFO");
+    broker.receive(name, &bytes);
+    let mut socket = redis.connect();
+    socket.write_all(&bytes).unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+
+    let fields = |answer: &[u8]| -> Vec<String> {
+        let text = String::from_utf8(answer.to_vec()).unwrap();
+        let line = text.lines().nth(1).unwrap();
+        line.split(' ').map(|field| field.split('=').next().unwrap().to_owned()).collect()
+    };
+    let (ours, theirs) = (fields(&broker.clients[name].sent), fields(&answer));
+    assert_eq!(ours[..theirs.len()], theirs);
+}
+
 /// Runs the script against both and compares.
 fn check(options: &[&str], script: &[&str]) {
     let redis = Redis::start(options);

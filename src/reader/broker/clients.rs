@@ -353,7 +353,8 @@ impl Client {
         self.requests.kept_bytes()
     }
 
-    fn buffered_bytes(&self) -> usize {
+    /// What it is owed, and what it has sent of an incomplete request.
+    pub(super) fn buffered_bytes(&self) -> usize {
         self.outgoing_bytes() + self.request_bytes()
     }
 }

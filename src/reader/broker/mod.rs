@@ -5,8 +5,8 @@
 //! channels that courier relays is handed to the reader in order. It is a message broker with a few keys for locks and
 //! settings; it is not a database: nothing is written to disk, nothing is evicted, there are no types but strings.
 //!
-//! Answers are those of Redis 7.0, byte for byte (a test runs the same commands against a real one), with these
-//! differences: commands that are not in the table are unknown; inline commands are refused, as a web page can make a
+//! Answers are those of Redis 7.0, byte for byte (`tests/broker_like_redis.rs` runs the same commands against a real
+//! one), with these differences: commands that are not in the table are unknown; inline commands are refused, as a web page can make a
 //! browser send them; a client that is owed more than its bound is closed whether it subscribes or not.
 //!
 //! Contract: after every call the reader carries out `next_output`, takes `published` and clears it. For each socket of
@@ -92,6 +92,7 @@ pub struct Broker {
 
 impl Broker {
     pub fn new(options: BrokerOptions) -> Self {
+        assert!(options.message_bytes < 1 << 31, "offsets in a request have 32 bits");
         Self {
             clients: Clients::new(options.output_bytes_max, options.buffer_bytes_max),
             subscriptions: Subscriptions::default(),

@@ -273,11 +273,13 @@ fn describe(client: &Client, call: &Call<'_>, out: &mut Vec<u8>) {
         Protocol::Resp3 => b"3",
     };
     let seconds = |since| call.now.since(since).as_secs().to_string().into_bytes();
-    let fields: [(&str, &[u8]); 20] = [
+    // All of Redis 7.0's fields, in its order, since client libraries look for them; then two of 7.2.
+    let fields: [(&str, &[u8]); 30] = [
         ("id", &client.id.to_string().into_bytes()),
         // The machine is not told who is at the other end of a socket.
         ("addr", b"?:0"),
         ("laddr", b"?:0"),
+        ("fd", &number(client.socket.slot.index())),
         ("name", &client.name),
         ("age", &seconds(client.accepted_at)),
         ("idle", &seconds(client.heard_at)),
@@ -288,13 +290,22 @@ fn describe(client: &Client, call: &Call<'_>, out: &mut Vec<u8>) {
         ("ssub", b"0"),
         ("multi", &multi),
         ("qbuf", &number(client.request_bytes())),
+        ("qbuf-free", b"0"),
+        ("argv-mem", b"0"),
         ("multi-mem", &number(multi_bytes)),
-        ("omem", &number(client.outgoing_bytes())),
+        ("rbs", b"0"),
+        ("rbp", b"0"),
+        ("obl", &number(client.outgoing_bytes())),
+        ("oll", b"0"),
+        ("omem", b"0"),
+        ("tot-mem", &number(client.buffered_bytes() + multi_bytes)),
+        ("events", b"r"),
         ("cmd", client.last_command.as_bytes()),
         ("user", USER),
+        ("redir", b"-1"),
+        ("resp", protocol),
         ("lib-name", &client.library_name),
         ("lib-ver", &client.library_version),
-        ("resp", protocol),
     ];
     for (index, (key, value)) in fields.iter().enumerate() {
         if index > 0 {
