@@ -6,8 +6,8 @@
 //! settings; it is not a database: nothing is written to disk, nothing is evicted, there are no types but strings.
 //!
 //! Answers are those of Redis 7.0, byte for byte (`tests/broker_like_redis.rs` runs the same commands against a real
-//! one), with these differences: commands that are not in the table are unknown; inline commands are refused, as a web page can make a
-//! browser send them; a client that is owed more than its bound is closed whether it subscribes or not.
+//! one), with these differences: commands that are not in the table are unknown; inline commands are refused, as a web
+//! page can make a browser send them; a client that is owed more than its bound is closed whether it subscribes or not.
 //!
 //! Contract: after every call the reader carries out `next_output`, takes `published` and clears it. For each socket of
 //! `next_to_send` it sends `outgoing` and reports with `sent`. The reader gives the generations, since the links to

@@ -372,7 +372,7 @@ fn what_client_libraries_ask_when_they_connect_is_answered() {
     assert_eq!(ask(&mut broker, A, "CLIENT SETINFO LIB-VER 5.0.0"), r"+OK\r\n");
     assert_eq!(ask(&mut broker, A, "CLIENT ID"), r":1\r\n");
     let line = ask(&mut broker, A, "CLIENT INFO");
-    assert!(line.contains("id=1 ") && line.contains(" lib-name=redis-py lib-ver=5.0.0 "), "{line}");
+    assert!(line.contains("id=1 ") && line.contains(" lib-name=redis-py lib-ver=5.0.0"), "{line}");
     let info = ask(&mut broker, A, "INFO");
     for expected in [r"# Server\r\nredis_version:7.0.15\r\n", "courier_version:1.2.3", "role:master"] {
         assert!(info.contains(expected), "{info}");
