@@ -14,6 +14,8 @@ mod router;
 mod sequence;
 mod sockets;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
