@@ -1,7 +1,11 @@
-//! RESP, the protocol of Redis: what clients send a server, what a server answers.
+//! RESP, the protocol of Redis: what clients send a server ([`request`]), what a server answers ([`answer`]), and
+//! what our own links to Redis read of it ([`reply`]).
 
 pub mod answer;
+pub mod command;
+pub mod reply;
 pub mod request;
+mod scan;
 
 /// Which version of the protocol a connection speaks; every connection begins with 2, `HELLO 3` changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
