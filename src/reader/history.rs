@@ -259,3 +259,170 @@ impl Default for Past {
 /// Breaks of one channel that are told apart.
 const BREAKS_MAX: usize = 16;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::channel::ChannelName;
+    use crate::reader::channels::{Channels, State};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Rig {
+        history: History,
+        channels: Vec<ChannelId>,
+        position: Position,
+        now: Time,
+    }
+
+    impl Rig {
+        fn new(bounds: Bounds, count: u32) -> Self {
+            let mut channels = Channels::new(1);
+            let mut history = History::new(bounds);
+            let channels: Vec<ChannelId> = (0..count)
+                .map(|number| {
+                    let name = ChannelName::parse(format!("c{number}").as_bytes()).unwrap();
+                    channels.insert(name, State::Live, Time::ZERO)
+                })
+                .collect();
+            channels.iter().for_each(|&channel| history.open(channel, Position::ZERO));
+            Self { history, channels, position: Position::ZERO, now: Time::ZERO }
+        }
+
+        fn append(&mut self, channel: usize, payload: &str) {
+            self.position = self.position.next();
+            self.history.append(self.channels[channel], self.position, self.now, payload.as_bytes());
+        }
+
+        /// What is replayed from `position` on, and whether that is everything.
+        fn replay(&self, channel: usize, position: u64) -> (Vec<String>, bool) {
+            let (replay, gap) = self.history.replay(self.channels[channel], Position(position));
+            let replay = replay
+                .iter()
+                .map(|message| format!("{}:{}", message.position.0, message.payload.escape_ascii()))
+                .collect();
+            if let Some(gap) = gap {
+                assert_eq!(gap, JoinGap { from: Position(position), reason: GapReason::TooOld });
+            }
+            (replay, gap.is_none())
+        }
+
+        fn pass(&mut self, span: Duration) {
+            self.now = self.now.after(span);
+            self.history.sweep(self.now);
+        }
+    }
+
+    fn bounds() -> Bounds {
+        Bounds { count: 3, bytes: 10, age: 60 * SECOND, bytes_total: 30 }
+    }
+
+    fn replayed(messages: &[&str], is_exact: bool) -> (Vec<String>, bool) {
+        (messages.iter().map(|&message| message.to_owned()).collect(), is_exact)
+    }
+
+    #[test]
+    fn a_resume_is_exact_from_the_last_position_that_was_dropped() {
+        let mut rig = Rig::new(bounds(), 1);
+        for payload in ["a", "b", "c", "d"] {
+            rig.append(0, payload);
+        }
+        assert_eq!(rig.replay(0, 0), replayed(&["2:b", "3:c", "4:d"], false));
+        assert_eq!(rig.replay(0, 1), replayed(&["2:b", "3:c", "4:d"], true));
+        assert_eq!(rig.replay(0, 3), replayed(&["4:d"], true));
+        assert_eq!(rig.replay(0, 4), replayed(&[], true));
+    }
+
+    #[test]
+    fn bytes_are_bounded_but_the_newest_message_stays_whatever_its_size() {
+        let mut rig = Rig::new(bounds(), 1);
+        rig.append(0, "123456");
+        rig.append(0, "1234");
+        assert_eq!(rig.replay(0, 0), replayed(&["1:123456", "2:1234"], true));
+        rig.append(0, "1");
+        assert_eq!(rig.replay(0, 1), replayed(&["2:1234", "3:1"], true));
+        rig.append(0, "12345678901");
+        assert_eq!(rig.replay(0, 3), replayed(&["4:12345678901"], true));
+        assert_eq!(rig.replay(0, 2), replayed(&["4:12345678901"], false));
+        assert_eq!(rig.history.bytes(), 11);
+    }
+
+    #[test]
+    fn messages_without_payload_count_too() {
+        let mut rig = Rig::new(bounds(), 1);
+        for _ in 0..4 {
+            rig.append(0, "");
+        }
+        assert_eq!(rig.replay(0, 1), replayed(&["2:", "3:", "4:"], true));
+        rig.pass(60 * SECOND);
+        assert_eq!(rig.replay(0, 3), replayed(&[], false));
+        assert_eq!(rig.history.next_deadline(), None);
+    }
+
+    #[test]
+    fn messages_go_when_they_are_too_old() {
+        let mut rig = Rig::new(bounds(), 2);
+        rig.append(0, "a");
+        rig.pass(10 * SECOND);
+        rig.append(0, "b");
+        rig.append(1, "c");
+        assert_eq!(rig.history.next_deadline(), Some(Time::ZERO.after(60 * SECOND)));
+        rig.pass(50 * SECOND);
+        assert_eq!(rig.replay(0, 0), replayed(&["2:b"], false));
+        assert_eq!(rig.history.next_deadline(), Some(Time::ZERO.after(70 * SECOND)));
+        rig.pass(10 * SECOND);
+        assert_eq!(rig.replay(0, 1), replayed(&[], false));
+        assert_eq!(rig.replay(1, 3), replayed(&[], true));
+        assert_eq!((rig.history.bytes(), rig.history.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn at_the_total_bound_the_channel_with_the_oldest_message_loses_its_history() {
+        let mut rig = Rig::new(bounds(), 4);
+        rig.append(0, "old");
+        rig.pass(SECOND);
+        rig.append(1, "0123456789");
+        rig.pass(SECOND);
+        // Its oldest goes by count, so that it is no longer the one with the oldest message.
+        for payload in ["x", "y", "z"] {
+            rig.append(0, payload);
+        }
+        rig.pass(SECOND);
+        rig.append(2, "0123456789");
+        rig.append(3, "0123456789");
+        assert_eq!(rig.replay(1, 1), replayed(&[], false));
+        assert_eq!(rig.replay(0, 1), replayed(&["3:x", "4:y", "5:z"], true));
+        assert_eq!(rig.replay(2, 5), replayed(&["6:0123456789"], true));
+        assert_eq!(rig.history.bytes(), 23);
+    }
+
+    #[test]
+    fn a_message_larger_than_everything_is_not_kept() {
+        let mut rig = Rig::new(bounds(), 1);
+        rig.append(0, &"x".repeat(31));
+        assert_eq!(rig.replay(0, 0), replayed(&[], false));
+        assert_eq!(rig.replay(0, 1), replayed(&[], true));
+    }
+
+    #[test]
+    fn a_channel_that_takes_the_place_of_a_forgotten_one_has_a_history_of_its_own() {
+        let mut channels = Channels::new(1);
+        let mut history = History::new(bounds());
+        let name = ChannelName::parse(b"a").unwrap();
+        let first = channels.insert(name.clone(), State::Live, Time::ZERO);
+        history.open(first, Position::ZERO);
+        history.append(first, Position(1), Time::ZERO, b"first");
+        history.forget(first);
+        channels.remove(first);
+        assert_eq!(history.bytes(), 0);
+        let second = channels.insert(name, State::Live, Time::ZERO);
+        assert_eq!(first.index(), second.index());
+        history.open(second, Position(1));
+        let later = Time::ZERO.after(SECOND);
+        history.append(second, Position(2), later, b"second");
+        history.sweep(Time::ZERO.after(60 * SECOND));
+        assert_eq!(history.replay(second, Position(1)).0.len(), 1);
+        history.sweep(later.after(60 * SECOND));
+        assert_eq!(history.bytes(), 0);
+    }
+}

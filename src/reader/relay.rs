@@ -234,7 +234,11 @@ impl Relay {
     }
 
     pub(super) fn next_delivery(&mut self, shard: ShardIndex) -> Option<Delivery> {
-        self.router.next_delivery(shard, &mut self.sequence)
+        let delivery = self.router.next_delivery(shard, &mut self.sequence);
+        if delivery.is_none() {
+            self.counters.cells.spill_bytes.set(self.router.bytes() as u64);
+        }
+        delivery
     }
 
     pub(super) fn next_notice(&mut self) -> Option<Notice> {
