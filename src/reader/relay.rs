@@ -16,8 +16,8 @@ use crate::base::deadlines::Deadlines;
 use crate::base::limits::{CHANNEL_LINGER, Limits};
 use crate::base::position::{Epoch, Position};
 use crate::base::queue::{
-    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published,
-    Replayed, ShardIndex, Since,
+    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Replayed,
+    ShardIndex, Since,
 };
 use crate::base::socket::SocketKey;
 use crate::base::time::Time;
@@ -356,7 +356,8 @@ impl Relay {
 
     /// Tells every shard that wants these channels; returns the position of each channel's gap.
     fn gap(&mut self, from: Position, ids: &[ChannelId], reason: GapReason) -> Vec<(ChannelId, Position)> {
-        let positions: Vec<(ChannelId, Position)> = ids.iter().map(|&id| (id, self.sequence.take())).collect();
+        let positions: Vec<(ChannelId, Position)> =
+            ids.iter().map(|&id| (id, self.sequence.take())).collect();
         let mut shards: BTreeMap<ShardIndex, Vec<(ChannelKey, Position)>> = BTreeMap::new();
         for &(id, position) in &positions {
             for route in self.router.routes(id) {
