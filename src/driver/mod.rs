@@ -1,1 +1,3 @@
 //! The only place with I/O, tasks, await, clocks, descriptors and randomness.
+
+pub mod log;
