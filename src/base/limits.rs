@@ -92,6 +92,9 @@ pub const RESP_ELEMENTS: usize = 1_048_576;
 pub const RESP_BULK_BYTES: usize = 512 * MIB;
 /// Payloads below this are copied out of the chunk they were read into; larger ones share it.
 pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
+/// Bytes of the configuration file, and of the file with the Redis password.
+pub const CONFIG_FILE_BYTES: usize = MIB;
+pub const PASSWORD_FILE_BYTES: usize = 4 * KIB;
 
 pub const KIB: usize = 1_024;
 pub const MIB: usize = 1_024 * KIB;

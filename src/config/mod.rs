@@ -10,7 +10,12 @@
 
 pub mod address;
 pub mod error;
+pub mod file;
+pub mod nearest;
 pub mod redis_url;
+pub mod settings;
+pub mod table;
+pub mod value;
 
 use std::time::Duration;
 

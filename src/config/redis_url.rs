@@ -167,7 +167,7 @@ fn split_port(address: &str) -> Result<(&str, u16), String> {
         Some(rest) => {
             let (host, port) =
                 rest.split_once(']').ok_or("an IPv6 address stands in brackets: redis://[::1]:6379")?;
-            (host, port.strip_prefix(':').or(port.is_empty().then_some("")))
+            (host, port.strip_prefix(':').or_else(|| port.is_empty().then_some("")))
         }
         None => match address.split_once(':') {
             Some((_, port)) if port.contains(':') => {
