@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::access::{Access, Rule};
 use crate::base::channel::PayloadMode;
 use crate::base::limits::CONFIG_FILE_BYTES;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::nearest::nearest;
 use crate::config::table::{Key, Kind, TABLE};
-use crate::config::value::shown;
-use crate::config::{RuleAccess, RuleConfig};
+use crate::config::value::{parse_pattern, shown};
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub struct FileSetting {
 
 #[derive(Debug)]
 pub struct FileRule {
-    pub rule: RuleConfig,
+    pub rule: Rule,
     pub origin: Origin,
 }
 
@@ -114,11 +114,12 @@ impl Source<'_> {
     }
 
     fn unknown_table(&self, name: &str, at: usize) -> ConfigError {
-        let keys = file_keys().find(|key| key.split_once('.').is_some_and(|(_, key)| key == name));
+        let keys: Vec<_> =
+            file_keys().filter(|key| key.split_once('.').is_some_and(|(_, key)| key == name)).collect();
         let tables = file_keys().filter_map(|key| key.split_once('.')).map(|(table, _)| table);
-        let remedy = match keys {
-            Some(key) => format!("{name}: no such key here; did you mean {key}?"),
-            None => unknown(name, tables.chain(["channels"])),
+        let remedy = match keys[..] {
+            [] => unknown(name, tables.chain(["channels"])),
+            [..] => format!("{name}: no such key here; did you mean {}?", keys.join(" or ")),
         };
         ConfigError::at(&self.origin(at), remedy)
     }
@@ -135,31 +136,26 @@ impl Source<'_> {
     }
 
     fn rule(&self, row: &DeTable<'_>, at: usize) -> Result<FileRule, ConfigError> {
-        let (mut pattern, mut access, mut payload) = (None, RuleAccess::Public, PayloadMode::Raw);
+        let (mut pattern, mut access, mut payload) = (None, Access::Public, PayloadMode::Raw);
         for (name, value) in row {
             let origin = self.origin(name.span().start);
             let key = format!("channels.{}", name.get_ref());
-            let kind = match name.get_ref().as_ref() {
-                "match" => Kind::Patterns,
-                "access" => Kind::Choice(&["public"]),
-                "payload" => Kind::Choice(&["raw", "envelope"]),
-                _ => return Err(ConfigError::at(&origin, unknown(&key, RULE_KEYS))),
+            let wrong = |remedy: String| {
+                ConfigError::value(&origin, &key, &self.written(Kind::Patterns, value), remedy)
             };
-            let wrong =
-                |remedy: String| ConfigError::value(&origin, &key, &self.written(kind, value), remedy);
-            let text = value.get_ref().as_str().ok_or_else(|| wrong("write it in quotes".into()))?;
-            kind.parse(&[text.to_owned()]).map_err(|bad| wrong(bad.remedy))?;
+            let text = || value.get_ref().as_str().ok_or_else(|| wrong("write it in quotes".into()));
             match name.get_ref().as_ref() {
-                "match" => pattern = Some(text.to_owned()),
-                "access" => access = RuleAccess::Public,
-                _ => payload = if text == "envelope" { PayloadMode::Envelope } else { PayloadMode::Raw },
+                "match" => pattern = Some(parse_pattern(text()?).map_err(wrong)?),
+                "access" => access = word(text()?, &ACCESS_WORDS).map_err(wrong)?,
+                "payload" => payload = word(text()?, &PAYLOAD_WORDS).map_err(wrong)?,
+                _ => return Err(ConfigError::at(&origin, unknown(&key, RULE_KEYS))),
             }
         }
         let origin = self.origin(at);
         let pattern = pattern.ok_or_else(|| {
             ConfigError::at(&origin, "a [[channels]] row needs its pattern: match = \"news.*\"")
         })?;
-        Ok(FileRule { rule: RuleConfig { pattern, access, payload }, origin })
+        Ok(FileRule { rule: Rule { pattern, access, payload }, origin })
     }
 
     /// A value as the file spells it, without a string's quotes.
@@ -192,6 +188,18 @@ fn texts(kind: Kind, value: &DeValue<'_>) -> Result<Vec<String>, String> {
     }
 }
 
+fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("one of {}", words.join(", "))
+    })
+}
+
+/// The word for a value; the inverse of reading it.
+pub fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, one)| *one == value).map_or("", |(word, _)| word)
+}
+
 fn file_keys() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter_map(|row| row.file_key)
 }
@@ -207,6 +215,11 @@ pub fn unknown<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Stri
         None => format!("{name}: no such key; courier --print-config lists them all"),
     }
 }
+
+/// The words of `access` and of `payload`.
+pub const ACCESS_WORDS: [(&str, Access); 2] = [("public", Access::Public), ("closed", Access::Closed)];
+pub const PAYLOAD_WORDS: [(&str, PayloadMode); 2] =
+    [("raw", PayloadMode::Raw), ("envelope", PayloadMode::Envelope)];
 
 const RULE_KEYS: [&str; 3] = ["channels.match", "channels.access", "channels.payload"];
 
@@ -235,18 +248,18 @@ mod tests {
 
     #[test]
     fn channel_rules_keep_their_order() {
-        let text = "[[channels]]\nmatch = \"b.*\"\npayload = \"envelope\"\n\n[[channels]]\nmatch = \"a\"\naccess = \"public\"\n";
+        let text = "[[channels]]\nmatch = \"b.*\"\npayload = \"envelope\"\n\n[[channels]]\nmatch = \"a\"\naccess = \"closed\"\n";
         let found = parse(Path::new("courier.toml"), text).unwrap();
         let rows: Vec<_> = found
             .rules
             .iter()
-            .map(|one| (one.rule.pattern.as_str(), one.rule.payload, one.origin.to_string()))
+            .map(|one| (one.rule.pattern.as_str(), one.rule.access, one.rule.payload, one.origin.to_string()))
             .collect();
         assert_eq!(
             rows,
             [
-                ("b.*", PayloadMode::Envelope, "courier.toml:1".to_owned()),
-                ("a", PayloadMode::Raw, "courier.toml:5".to_owned()),
+                ("b.*", Access::Public, PayloadMode::Envelope, "courier.toml:1".to_owned()),
+                ("a", Access::Closed, PayloadMode::Raw, "courier.toml:5".to_owned()),
             ]
         );
     }
@@ -259,8 +272,10 @@ mod tests {
                 "courier.toml:2: server.lisen: no such key; did you mean server.listen?",
             ),
             ("\n[servr]\n", "courier.toml:2: servr: no such key; did you mean server?"),
-            ("listen = \"x\"", "courier.toml:1: listen: no such key here; did you mean server.listen?"),
-            ("[tls]\n", "courier.toml:1: tls: no such key; did you mean sse?"),
+            (
+                "listen = \"x\"",
+                "courier.toml:1: listen: no such key here; did you mean broker.listen or server.listen or admin.listen?",
+            ),
             (
                 "[certificates]\n",
                 "courier.toml:1: certificates: no such key; courier --print-config lists them all",
@@ -290,7 +305,7 @@ mod tests {
             ),
             (
                 "[[channels]]\nmatch = \"a\"\naccess = \"all\"",
-                "courier.toml:3: channels.access = all: one of public",
+                "courier.toml:3: channels.access = all: one of public, closed",
             ),
         ] {
             assert_eq!(error(text), line, "{text}");

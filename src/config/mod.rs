@@ -9,21 +9,83 @@
 //! where the value came from and what to do.
 
 pub mod address;
+pub mod banner;
 pub mod error;
 pub mod file;
+pub mod flags;
 pub mod nearest;
+pub mod print;
 pub mod redis_url;
+pub mod reference;
+pub mod resolve;
+pub mod server_url;
 pub mod settings;
 pub mod table;
 pub mod value;
 
+use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::base::channel::{ChannelName, PayloadMode};
-use crate::base::limits::Limits;
+use crate::access::{AllowedOrigins, Rule};
+use crate::base::channel::{BadChannelName, ChannelName};
+use crate::base::limits::{CHANNELS_PER_CONNECTION, Limits};
 use crate::config::address::ListenAddress;
+use crate::config::error::{ConfigError, Origin};
+use crate::config::flags::{Action, Invocation};
 use crate::config::redis_url::RedisUrl;
+use crate::config::server_url::ServerUrl;
+use crate::config::settings::Settings;
+use crate::config::table::Key;
 use crate::driver::log::{LogFormat, LogLevel};
+
+/// Reads the command line (whose first argument is the program's name), the environment, and the files they name.
+pub fn load(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, ConfigError> {
+    match flags::parse(arguments)? {
+        Invocation::Serve { flags, action } => {
+            let settings = Settings::collect(flags, environment)?;
+            let config = resolve::resolve(&settings)?;
+            Ok(match action {
+                Action::Run => Command::Serve(Box::new(config)),
+                Action::PrintConfig => Command::Print(print::print_config(&settings, &config)),
+                Action::CheckConfig => Command::Print(print::check_config(&settings, &config)),
+            })
+        }
+        Invocation::Publish { flags, channel, payload } => {
+            let settings = Settings::collect(flags, environment)?;
+            Ok(Command::Publish(Box::new(PublishCommand {
+                redis: resolve::publish_target(&settings)?,
+                timeout: settings.duration(Key::RedisDialTimeout),
+                channel: channel_name(&channel)?,
+                payload,
+            })))
+        }
+        Invocation::Subscribe { url, channels } => {
+            let server = ServerUrl::parse(&url)
+                .map_err(|remedy| ConfigError::value(&Origin::Flag("--url".into()), "url", &url, remedy))?;
+            if channels.len() > CHANNELS_PER_CONNECTION {
+                return Err(ConfigError::new(format!("at most {CHANNELS_PER_CONNECTION} channels at once")));
+            }
+            let channels = channels.iter().map(|name| channel_name(name)).collect::<Result<_, _>>()?;
+            Ok(Command::Subscribe(SubscribeCommand { server, channels }))
+        }
+        Invocation::Print(text) => Ok(Command::Print(text)),
+    }
+}
+
+fn channel_name(text: &str) -> Result<ChannelName, ConfigError> {
+    ChannelName::parse(text.as_bytes()).map_err(|bad| {
+        let remedy = match bad {
+            BadChannelName::Empty => "is empty",
+            BadChannelName::TooLong => "is longer than 255 bytes",
+            BadChannelName::ControlCharacter => "has control characters",
+            BadChannelName::NotUtf8 => "is not UTF-8",
+        };
+        ConfigError::new(format!("the channel name {text:?} {remedy}"))
+    })
+}
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -56,10 +118,8 @@ pub enum PublishPayload {
 /// `courier subscribe`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SubscribeCommand {
-    /// The host and port of the web side, as in a `Host` header.
-    pub authority: String,
-    /// What stands before `/events`: empty, or the path that a proxy serves courier under.
-    pub base_path: String,
+    pub server: ServerUrl,
+    /// 1 to 64.
     pub channels: Vec<ChannelName>,
 }
 
@@ -72,13 +132,13 @@ pub struct Config {
     pub admin: ListenAddress,
     pub upstream: Upstream,
     /// In the order of the file, then the `--public` patterns; the first match decides.
-    pub rules: Vec<RuleConfig>,
+    pub rules: Vec<Rule>,
     pub limits: Limits,
     /// `None`: no heartbeats.
     pub heartbeat: Option<Duration>,
     pub retry: Duration,
     pub drain_timeout: Duration,
-    pub allowed_origins: OriginList,
+    pub allowed_origins: AllowedOrigins,
     /// `None`: by the machine.
     pub shards: Option<usize>,
     /// The CPUs to use, in rising order; `None`: those of the inherited affinity mask.
@@ -117,26 +177,5 @@ pub struct RedisConfig {
     pub ping_timeout: Duration,
 }
 
-/// One row of the channel table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleConfig {
-    /// A Redis glob.
-    pub pattern: String,
-    pub access: RuleAccess,
-    pub payload: PayloadMode,
-}
-
-/// Who may listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RuleAccess {
-    /// Everyone.
-    Public,
-}
-
-/// The origins whose pages may read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OriginList {
-    Any,
-    /// `scheme://host[:port]` each, as browsers send them.
-    These(Vec<String>),
-}
+#[cfg(test)]
+mod tests;

@@ -105,6 +105,14 @@ impl Settings {
         })
     }
 
+    /// The word that was chosen.
+    pub fn choice(&self, key: Key) -> &'static str {
+        match (key.row().kind, self.value(key)) {
+            (Kind::Choice(words), Value::Choice(index)) => words[*index],
+            (_, other) => wrong_kind(key, other),
+        }
+    }
+
     /// The value of an option that has a default.
     ///
     /// # Panics
@@ -207,7 +215,7 @@ impl Layers {
         let mut decided = defaults.0;
         for layer in [self.fallback, self.file, self.environment, self.flags] {
             for (place, setting) in decided.iter_mut().zip(layer.0) {
-                *place = setting.or(place.take());
+                *place = setting.or_else(|| place.take());
             }
         }
         Ok(decided)

@@ -105,7 +105,7 @@ impl Group {
             Self::Admin => "Administration",
             Self::Threads => "Threads",
             Self::General => "General",
-            Self::Limits => "Limits",
+            Self::Limits => "Limits and timeouts",
         }
     }
 
@@ -198,12 +198,6 @@ options! {
         "Redis or Valkey, as in redis://host:6379 or unix:///run/redis.sock. The variable REDIS_URL is used if this is not given otherwise.";
     RedisPasswordFile Some("redis.password_file"), "redis-password-file", Messages, Kind::File, None,
         "A file with the password for Redis.";
-    RedisDialTimeout Some("redis.dial_timeout"), "redis-dial-timeout", Messages, duration(100, 60), Some("5s"),
-        "How long connecting to Redis may take.";
-    RedisPingInterval Some("redis.ping_interval"), "redis-ping-interval", Messages, duration(100, 600), Some("10s"),
-        "How long Redis may be silent before it is pinged.";
-    RedisPingTimeout Some("redis.ping_timeout"), "redis-ping-timeout", Messages, duration(100, 60), Some("5s"),
-        "How long the answer to a ping may take before Redis counts as lost.";
     BrokerListen Some("broker.listen"), "broker", Messages, Kind::Address, Some("127.0.0.1:6380"),
         "Instead of Redis: take PUBLISH from redis-cli and Redis clients at this address.";
 
@@ -237,6 +231,12 @@ options! {
     Config None, "config", General, Kind::File, None,
         "Read options and channel rules from this file (TOML).";
 
+    RedisDialTimeout Some("redis.dial_timeout"), "redis-dial-timeout", Limits, duration(100, 60), Some("5s"),
+        "How long connecting to Redis may take.";
+    RedisPingInterval Some("redis.ping_interval"), "redis-ping-interval", Limits, duration(100, 600), Some("10s"),
+        "How long Redis may be silent before it is pinged.";
+    RedisPingTimeout Some("redis.ping_timeout"), "redis-ping-timeout", Limits, duration(100, 60), Some("5s"),
+        "How long the answer to a ping may take before Redis counts as lost.";
     LimitsHeadBytes Some("limits.head_bytes"), "limits-head-bytes", Limits, size(KIB, 64 * KIB), Some("8KiB"),
         "The longest request head. Beyond: 431.";
     LimitsHeadTimeout Some("limits.head_timeout"), "limits-head-timeout", Limits, duration(100, 300), Some("10s"),

@@ -5,8 +5,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::{AllowedOrigins, BadOrigin, BadPattern, Pattern};
+use crate::base::channel::ChannelName;
 use crate::base::limits::{KIB, MIB};
-use crate::config::OriginList;
 use crate::config::address::ListenAddress;
 use crate::config::redis_url::RedisUrl;
 use crate::config::table::{CPU_MAX, Kind};
@@ -16,8 +17,8 @@ pub enum Value {
     Address(ListenAddress),
     Addresses(Vec<ListenAddress>),
     RedisUrl(RedisUrl),
-    Patterns(Vec<String>),
-    Origins(OriginList),
+    Patterns(Vec<Pattern>),
+    Origins(AllowedOrigins),
     File(PathBuf),
     Cpus(Vec<usize>),
     Count(usize),
@@ -116,57 +117,42 @@ fn parse_each<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, String>) ->
     texts.iter().map(|text| parse(text).map_err(|remedy| BadValue { text: text.clone(), remedy })).collect()
 }
 
-fn parse_pattern(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("a pattern is not empty; '*' is every channel".into());
-    }
-    if text.chars().any(char::is_control) {
-        return Err("a channel name has no control characters, so neither has a pattern".into());
-    }
-    Ok(text.to_owned())
+/// A Redis glob over channel names, or what is wrong with it.
+pub fn parse_pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|bad| match bad {
+        BadPattern::Empty => "a pattern is not empty; '*' is every channel".into(),
+        BadPattern::TooLong => format!("a channel name has at most {} bytes", ChannelName::BYTES_MAX),
+        BadPattern::ControlCharacter => {
+            "no channel name has control characters, so this would never match".into()
+        }
+    })
 }
 
-fn parse_origins(texts: &[String]) -> Result<OriginList, BadValue> {
-    let origins: Vec<&str> =
-        texts.iter().flat_map(|text| text.split([',', ' '])).filter(|origin| !origin.is_empty()).collect();
-    if origins == ["*"] {
-        return Ok(OriginList::Any);
-    }
-    if origins.is_empty() {
+fn parse_origins(texts: &[String]) -> Result<AllowedOrigins, BadValue> {
+    let origins = || texts.iter().flat_map(|text| text.split([',', ' '])).filter(|origin| !origin.is_empty());
+    if origins().next().is_none() {
         return Err(BadValue {
             text: "\"\"".into(),
             remedy: "give at least one origin, or * for all".into(),
         });
     }
-    let parse = |origin: &&str| match check_origin(origin) {
-        Ok(()) => Ok((*origin).to_owned()),
-        Err(remedy) => Err(BadValue { text: (*origin).to_owned(), remedy }),
-    };
-    origins.iter().map(parse).collect::<Result<_, _>>().map(OriginList::These)
+    AllowedOrigins::parse(origins()).map_err(|bad| {
+        // Which of them it is: the list is read again one by one; only `*` among others is no fault of a single one.
+        let wrong = origins().find(|origin| AllowedOrigins::parse([*origin]).is_err()).unwrap_or("*");
+        BadValue { text: wrong.to_owned(), remedy: origin_remedy(bad) }
+    })
 }
 
-/// An origin is compared byte for byte with what the browser sends, so it is written as the browser writes it.
-fn check_origin(origin: &str) -> Result<(), String> {
-    let as_sent = "write it as browsers send it: https://app.example or http://localhost:3000, in lower case, \
-                   without a path or a slash at the end";
-    if origin == "*" {
-        return Err("* stands alone: it already allows every origin".into());
-    }
-    if origin == "null" {
-        return Err(
-            "null is sent by every sandboxed page, so it says nothing; serve the page from an origin".into(),
-        );
-    }
-    let Some((scheme, host)) = origin.split_once("://") else { return Err(as_sent.into()) };
-    if scheme.is_empty() || host.is_empty() || host.contains(['/', '?', '#', '@', '*']) {
-        return Err(as_sent.into());
-    }
-    if origin.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii_graphic()) {
-        return Err(as_sent.into());
-    }
-    match (scheme, host.rsplit_once(':')) {
-        ("https", Some((_, "443"))) | ("http", Some((_, "80"))) => Err(as_sent.into()),
-        _ => Ok(()),
+fn origin_remedy(bad: BadOrigin) -> String {
+    match bad {
+        BadOrigin::AnyAmongOthers => "* stands alone: it already allows every origin".into(),
+        BadOrigin::Scheme => "an origin starts with https:// or http://, as in https://app.example".into(),
+        BadOrigin::Host => {
+            "an origin is scheme and host, as in https://app.example or https://*.app.example: no path, no slash at \
+             the end"
+                .into()
+        }
+        BadOrigin::Port => "the port of an origin is a number, as in http://localhost:3000".into(),
     }
 }
 
@@ -321,27 +307,26 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_written_as_browsers_send_them() {
-        assert_eq!(parse(Kind::Origins, "*"), Ok(Value::Origins(OriginList::Any)));
-        let two = OriginList::These(vec!["https://a.example".into(), "http://localhost:3000".into()]);
+    fn origins_are_a_list_or_all() {
+        assert_eq!(parse(Kind::Origins, "*"), Ok(Value::Origins(AllowedOrigins::Any)));
+        let two = AllowedOrigins::parse(["https://a.example", "http://localhost:3000"]).unwrap();
         assert_eq!(
             parse(Kind::Origins, "https://a.example, http://localhost:3000"),
             Ok(Value::Origins(two.clone()))
         );
         let texts = ["https://a.example".to_owned(), "http://localhost:3000".to_owned()];
         assert_eq!(Kind::Origins.parse(&texts), Ok(Value::Origins(two)));
-        for (text, remedy) in [
-            ("https://a.example/", "without a path"),
-            ("https://A.example", "in lower case"),
-            ("https://a.example:443", "as browsers send it"),
-            ("a.example", "as browsers send it"),
-            ("https://*.example", "as browsers send it"),
-            ("null", "null is sent by every sandboxed page"),
-            ("*,https://a.example", "* stands alone"),
-            (",", "give at least one origin"),
+        for (text, wrong, remedy) in [
+            ("https://a.example/", "https://a.example/", "no slash at the end"),
+            ("https://a.example,a.example", "a.example", "starts with https://"),
+            ("null", "null", "starts with https://"),
+            ("http://a:x", "http://a:x", "the port of an origin is a number"),
+            ("*,https://a.example", "*", "* stands alone"),
+            (",", "\"\"", "give at least one origin"),
         ] {
-            let error = parse(Kind::Origins, text).unwrap_err();
-            assert!(error.contains(remedy), "{text}: {error}");
+            let bad = Kind::Origins.parse(&[text.to_owned()]).unwrap_err();
+            assert_eq!(bad.text, wrong);
+            assert!(bad.remedy.contains(remedy), "{text}: {}", bad.remedy);
         }
     }
 
