@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-fn pages() -> [(PathBuf, String); 2] {
+fn pages() -> [(PathBuf, String); 3] {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     [
         (root.join("courier.example.toml"), courier::config::reference::example_file()),
         (root.join("docs/reference/options.md"), courier::config::reference::options_page()),
+        (root.join("docs/reference/metrics.md"), courier::driver::admin::metrics_page()),
     ]
 }
 

@@ -97,6 +97,8 @@ pub const RESP_ELEMENTS: usize = 1_048_576;
 pub const RESP_BULK_BYTES: usize = 512 * MIB;
 /// Payloads below this are copied out of the chunk they were read into; larger ones share it.
 pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
+/// Lines of the log that wait for stderr. Beyond: dropped and counted.
+pub const LOG_LINES: usize = 4_096;
 /// Bytes of the configuration file, and of the file with the Redis password.
 pub const CONFIG_FILE_BYTES: usize = MIB;
 pub const PASSWORD_FILE_BYTES: usize = 4 * KIB;

@@ -1,3 +1,4 @@
 //! The only place with I/O, tasks, await, clocks, descriptors and randomness.
 
+pub mod admin;
 pub mod log;
