@@ -66,7 +66,7 @@ pub fn is_same_host(origin: &[u8], host: &[u8]) -> bool {
     let Some(origin) = Origin::parse(origin) else { return false };
     let Ok(host) = std::str::from_utf8(host) else { return false };
     let Some((name, port)) = split_port(host) else { return false };
-    origin.host == name.to_ascii_lowercase() && origin.port == port.or(default_port(&origin.scheme))
+    origin.host == name.to_ascii_lowercase() && origin.port == port.or_else(|| default_port(&origin.scheme))
 }
 
 impl OriginPattern {
@@ -85,7 +85,7 @@ impl OriginPattern {
             None if is_host(&host) => HostPattern::Exact(host),
             Some(_) | None => return Err(BadOrigin::Host),
         };
-        let port = port.or(default_port(&scheme));
+        let port = port.or_else(|| default_port(&scheme));
         Ok(Self { scheme, host, port })
     }
 
@@ -116,7 +116,7 @@ impl Origin {
         if !is_host(host) {
             return None;
         }
-        let port = port.or(default_port(&scheme));
+        let port = port.or_else(|| default_port(&scheme));
         Some(Self { scheme, host: host.to_ascii_lowercase(), port })
     }
 }

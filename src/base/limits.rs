@@ -95,6 +95,19 @@ pub const SUBSCRIBE_BATCH: usize = 512;
 pub const RESP_DEPTH: usize = 8;
 pub const RESP_ELEMENTS: usize = 1_048_576;
 pub const RESP_BULK_BYTES: usize = 512 * MIB;
+/// RESP: bytes of one line (a number, a length, a simple string or error), and of one whole frame. Beyond: the
+/// connection is dropped.
+pub const RESP_LINE_BYTES: usize = 64 * KIB;
+pub const RESP_FRAME_BYTES: usize = RESP_BULK_BYTES + MIB;
+/// Subscriptions of one client of the embedded broker. Beyond: `-OOM`.
+pub const BROKER_SUBSCRIPTIONS: usize = 100_000;
+/// What a client of the embedded broker may be owed when a reply or a message is added. Beyond: closed, as in Redis.
+pub const BROKER_OUTPUT_BYTES: usize = 8 * MIB;
+/// What a client of the embedded broker may say before it has logged in, as in Redis.
+pub const BROKER_ELEMENTS_BEFORE_LOGIN: usize = 10;
+pub const BROKER_BULK_BYTES_BEFORE_LOGIN: usize = 16 * KIB;
+/// Keys and lines of one command to the embedded broker beside its largest argument. Beyond: closed.
+pub const BROKER_REQUEST_EXTRA_BYTES: usize = 64 * KIB;
 /// Payloads below this are copied out of the chunk they were read into; larger ones share it.
 pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
 /// Lines of the log that wait for stderr. Beyond: dropped and counted.

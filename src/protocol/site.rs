@@ -250,3 +250,6 @@ const NOT_FOUND_TRY_OUT: &str = "Nothing is served here. The demo page is at /, 
     /events?channel=NAME, and POST /publish?channel=NAME publishes.";
 const NOT_FOUND_ADMIN: &str =
     "Nothing is served here. The admin side serves /metrics, /livez, /readyz, /healthz and /stats.";
+
+#[cfg(test)]
+mod tests;

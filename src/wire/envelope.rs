@@ -26,6 +26,10 @@ pub struct Envelope<'a> {
 
 /// Reads a payload; none if it is no envelope.
 pub fn parse(payload: &str) -> Option<Envelope<'_>> {
+    // serde would take an array of the members' values, too.
+    if !payload.trim_ascii_start().starts_with('{') {
+        return None;
+    }
     let members: Members<'_> = serde_json::from_str(payload).ok()?;
     let event = members.event.map(|event| event.0);
     if event.as_ref().is_some_and(|event| event.contains(['\r', '\n', '\0'])) {
@@ -110,3 +114,110 @@ fn clamped(retry: f64) -> Option<Duration> {
 
 /// The longest id of an application, in bytes.
 const ID_BYTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(payload: &str) -> Option<String> {
+        parse(payload).map(|envelope| envelope.data.into_owned())
+    }
+
+    #[test]
+    fn an_envelope_says_data_event_id_and_retry() {
+        let payload = r#" {"data": "a\nb", "event": "goal", "id": "order-17", "retry": 2500} "#;
+        assert_eq!(
+            parse(payload),
+            Some(Envelope {
+                data: "a\nb".into(),
+                event: Some("goal".into()),
+                id: Some("order-17".into()),
+                retry: Some(Duration::from_millis(2_500)),
+            })
+        );
+    }
+
+    #[test]
+    fn data_is_a_strings_content_or_another_values_compact_text() {
+        for (payload, expected) in [
+            (r#"{"data":""}"#, ""),
+            (r#"{"data":"\u00fc\ud83d\ude00"}"#, "ü😀"),
+            (r#"{"data":null}"#, "null"),
+            (r#"{"data":12345678901234567890.10}"#, "12345678901234567890.10"),
+            (
+                "{\"data\":{ \"z\" : [ 1 ,\r\n\t2 ] , \"a\" : \"x \\\" : y\\\\\" } }",
+                r#"{"z":[1,2],"a":"x \" : y\\"}"#,
+            ),
+            (r#"{"data":[]}"#, "[]"),
+        ] {
+            assert_eq!(data(payload).as_deref(), Some(expected), "{payload}");
+        }
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_no_envelope() {
+        for payload in [
+            "",
+            "hello",
+            "\"hello\"",
+            "[1]",
+            "{}",
+            r#"{"event":"a"}"#,
+            r#"{"data":1,"more":2}"#,
+            r#"{"data":1,"data":2}"#,
+            r#"{"data":1} x"#,
+            r#"{"data":1"#,
+            r#"{"data":1,"event":"a\nb"}"#,
+            r#"{"data":1,"event":"a\rb"}"#,
+            r#"{"data":1,"event":"a\u0000b"}"#,
+            r#"{"data":1,"event":7}"#,
+            r#"{"data":1,"retry":"2500"}"#,
+            r#"{"data":1,"retry":-1}"#,
+            r#"{"data":"\ud83d"}"#,
+            "{\"data\":\"a\nb\"}",
+        ] {
+            assert_eq!(parse(payload), None, "{payload}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_read_without_a_deep_stack() {
+        let nested = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+        assert!(data(&format!("{{\"data\":{nested}}}")).is_none_or(|text| text == nested));
+    }
+
+    #[test]
+    fn an_id_is_of_what_an_event_id_can_carry() {
+        for (id, expected) in [
+            (r#""a.B_c-9""#, Some("a.B_c-9")),
+            ("17", Some("17")),
+            ("-1.5", Some("-1.5")),
+            ("null", None),
+            ("true", None),
+            ("[1]", None),
+            (r#""""#, None),
+            (r#""a~b""#, None),
+            (r#""a b""#, None),
+            (r#""\n""#, None),
+            (r#""ü""#, None),
+        ] {
+            let envelope = format!("{{\"data\":1,\"id\":{id}}}");
+            assert_eq!(parse(&envelope).unwrap().id.as_deref(), expected, "{id}");
+        }
+        let longest = "a".repeat(64);
+        assert!(parse(&format!("{{\"data\":1,\"id\":\"{longest}\"}}")).unwrap().id.is_some());
+        assert!(parse(&format!("{{\"data\":1,\"id\":\"{longest}a\"}}")).unwrap().id.is_none());
+    }
+
+    #[test]
+    fn retry_is_moved_into_its_span() {
+        for (retry, expected) in
+            [("0", 500), ("499", 500), ("1500.5", 1_500), ("3600000", 3_600_000), ("1e300", 3_600_000)]
+        {
+            let envelope = format!("{{\"data\":1,\"retry\":{retry}}}");
+            let retry = parse(&envelope).unwrap().retry.unwrap();
+            assert_eq!(retry.as_millis(), expected, "{retry:?}");
+        }
+        assert_eq!(parse(r#"{"data":1,"retry":null}"#).unwrap().retry, None);
+    }
+}

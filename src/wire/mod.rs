@@ -2,6 +2,7 @@
 
 pub mod envelope;
 pub mod http;
+pub mod resp;
 pub mod sse;
 pub mod sse_parser;
 pub mod url;

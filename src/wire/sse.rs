@@ -125,3 +125,58 @@ fn base_36(mut number: u64, out: &mut Vec<u8>) {
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_payload_is_cut_into_lines_where_a_parser_sees_line_ends() {
+        for (payload, expected) in [
+            ("hi", "data: hi\n"),
+            ("", "data:\n"),
+            (" hi", "data:  hi\n"),
+            (":hi", "data: :hi\n"),
+            ("a\nb", "data: a\ndata: b\n"),
+            ("a\rb", "data: a\ndata: b\n"),
+            ("a\r\nb", "data: a\ndata: b\n"),
+            ("a\n\rb", "data: a\ndata:\ndata: b\n"),
+            ("a\r\rb", "data: a\ndata:\ndata: b\n"),
+            ("\n", "data:\ndata:\n"),
+            ("a\n", "data: a\ndata:\n"),
+            ("\r\n\r\n", "data:\ndata:\ndata:\n"),
+            ("a\0\t\u{85}\u{2028}b", "data: a\0\t\u{85}\u{2028}b\n"),
+        ] {
+            assert_eq!(written(|out| data(payload.as_bytes(), out)), expected, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_written_as_they_are_displayed() {
+        for number in [0, 1, 9, 10, 35, 36, 1_000_000, u64::MAX] {
+            let id_line = written(|out| id_and_end(Epoch(number), Position(number), None, out));
+            assert_eq!(id_line, format!("id: {}.{number}\n\n", Epoch(number)));
+        }
+        assert_eq!(written(|out| id(Epoch(10), Position(7), Some("order-17"), out)), "a.7~order-17");
+    }
+
+    #[test]
+    fn json_strings_are_what_serde_reads_back() {
+        let text = "\0\u{1}\u{1f} a\"b\\c\n\r\t/ü\u{2028}\u{7f}😀";
+        let json = written(|out| json_string(text, out));
+        assert_eq!(json, "\"\\u0000\\u0001\\u001f a\\\"b\\\\c\\n\\r\\t/ü\u{2028}\u{7f}😀\"");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+
+    #[test]
+    fn other_lines() {
+        assert_eq!(written(|out| event("news.sport", out)), "event: news.sport\n");
+        assert_eq!(written(|out| retry(Duration::from_millis(2_500), out)), "retry: 2500\n");
+    }
+}

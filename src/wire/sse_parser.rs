@@ -138,3 +138,78 @@ impl Parser {
         Some(Event { event, data, id: self.last_event_id.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(stream: &str) -> Vec<(String, String, String)> {
+        let (mut parser, mut events) = (Parser::new("", 1_000), Vec::new());
+        parser.feed(stream.as_bytes(), &mut events).unwrap();
+        events.into_iter().map(|event| (event.event, event.data, event.id)).collect()
+    }
+
+    fn event(event: &str, data: &str, id: &str) -> (String, String, String) {
+        (event.to_owned(), data.to_owned(), id.to_owned())
+    }
+
+    /// The examples of the specification, section 9.2.6.
+    #[test]
+    fn the_specifications_examples_are_read_as_it_says() {
+        assert_eq!(parsed("data: YHOO\ndata: +2\ndata: 10\n\n"), [event("message", "YHOO\n+2\n10", "")]);
+        assert_eq!(
+            parsed(
+                ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n"
+            ),
+            [
+                event("message", "first event", "1"),
+                event("message", "second event", ""),
+                event("message", " third event", "")
+            ]
+        );
+        assert_eq!(
+            parsed("data\n\ndata\ndata\n\ndata:"),
+            [event("message", "", ""), event("message", "\n", "")]
+        );
+        assert_eq!(
+            parsed("data:test\n\ndata: test\n\n"),
+            [event("message", "test", ""), event("message", "test", "")]
+        );
+    }
+
+    #[test]
+    fn any_line_end_ends_a_line_and_a_byte_order_mark_is_taken_away_once() {
+        for stream in
+            ["data: a\n\n", "data: a\r\r", "data: a\r\n\r\n", "data: a\r\n\n", "\u{feff}data: a\n\n"]
+        {
+            assert_eq!(parsed(stream), [event("message", "a", "")], "{stream:?}");
+        }
+        assert_eq!(parsed("\n\u{feff}data: a\n\n"), []);
+    }
+
+    #[test]
+    fn a_block_without_data_is_no_event_but_its_id_stays() {
+        let (mut parser, mut events) = (Parser::new("old", 1_000), Vec::new());
+        parser.feed(b"event: x\nid: 7", &mut events).unwrap();
+        assert_eq!(parser.last_event_id(), "old");
+        parser.feed(b"\nretry: 250\n\ndata: a\nid: 8\0\nretry: 1x\n\n", &mut events).unwrap();
+        assert_eq!(parser.last_event_id(), "7");
+        assert_eq!(parser.retry(), Some(Duration::from_millis(250)));
+        assert_eq!(events, [Event { event: "message".into(), data: "a".into(), id: "7".into() }]);
+    }
+
+    #[test]
+    fn invalid_utf_8_is_replaced_as_a_browser_does() {
+        let (mut parser, mut events) = (Parser::new("", 1_000), Vec::new());
+        parser.feed(b"data: a\xff\xe2\x82b\xf0\x9f\n\n", &mut events).unwrap();
+        assert_eq!(events[0].data, "a\u{fffd}\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
+    fn a_block_is_bounded_whether_it_has_line_ends_or_not() {
+        for stream in [b"data: 5678\n".repeat(200), vec![b'd'; 1_001]] {
+            let (mut parser, mut events) = (Parser::new("", 1_000), Vec::new());
+            assert_eq!(parser.feed(&stream, &mut events), Err(BlockTooLarge));
+        }
+    }
+}

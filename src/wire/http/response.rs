@@ -103,3 +103,53 @@ fn status_line(status: u16, out: &mut Vec<u8>) {
     out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(head_only: bool, connection: Connection) -> String {
+        let bytes = encode(&Response {
+            status: 404,
+            content_type: Some("text/plain"),
+            fields: b"Vary: Origin\r\n",
+            body: b"gone\n",
+            head_only,
+            connection,
+        });
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn an_answer_states_its_length_and_what_becomes_of_the_connection() {
+        let head =
+            "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nVary: Origin\r\n";
+        assert_eq!(encoded(false, Connection::Keep(Version::Http11)), format!("{head}\r\ngone\n"));
+        assert_eq!(
+            encoded(false, Connection::Keep(Version::Http10)),
+            format!("{head}Connection: keep-alive\r\n\r\ngone\n")
+        );
+        assert_eq!(encoded(false, Connection::Close), format!("{head}Connection: close\r\n\r\ngone\n"));
+        assert_eq!(encoded(true, Connection::Keep(Version::Http11)), format!("{head}\r\n"));
+    }
+
+    #[test]
+    fn an_answer_without_content_has_no_length() {
+        let bytes = encode(&Response {
+            status: 204,
+            content_type: None,
+            fields: b"",
+            body: b"",
+            head_only: false,
+            connection: Connection::Close,
+        });
+        assert_eq!(bytes, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    }
+
+    #[test]
+    fn every_status_of_a_refusal_has_its_phrase() {
+        for refusal in crate::base::refusal::Refusal::ALL {
+            assert_ne!(reason(refusal.status()), "", "{}", refusal.code());
+        }
+    }
+}
