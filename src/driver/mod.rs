@@ -2,3 +2,5 @@
 
 pub mod admin;
 pub mod log;
+#[cfg(feature = "simulator")]
+pub mod simulator;
