@@ -151,7 +151,7 @@ fn subscribe_command() -> clap::Command {
 
 /// What `publish` needs of the options: where the messages go.
 fn publish_rows() -> impl Iterator<Item = &'static Row> {
-    [Key::RedisUrl, Key::RedisPasswordFile, Key::Config].into_iter().map(Key::row)
+    [Key::RedisUrl, Key::RedisPasswordFile, Key::BrokerPasswordFile, Key::Config].into_iter().map(Key::row)
 }
 
 fn argument(row: &Row) -> Arg {
