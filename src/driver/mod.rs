@@ -1,4 +1,6 @@
 //! The only place with I/O, tasks, await, clocks, descriptors and randomness.
 
+pub mod admin;
+pub mod log;
 #[cfg(feature = "simulator")]
 pub mod simulator;
