@@ -1,7 +1,7 @@
 # `make help` says what there is. Every target works on a clean clone; `make test` is what continuous integration runs.
 
 FEATURES := --workspace --features courier/simulator
-# Random schedules that `make sim` tries, and the address that `make loadtest` measures on.
+# How many courses of events `make sim` tries, and what `make loadtest` measures.
 SEEDS ?= 1000
 ARGUMENTS ?= --help
 
@@ -31,7 +31,7 @@ loom: ## Every interleaving of the doorbell protocol between reader and shards.
 
 .PHONY: sim
 sim: ## The simulator with SEEDS random schedules (make sim SEEDS=5000).
-	COURIER_SIMULATOR_SEEDS=$(SEEDS) cargo test --features simulator --release --locked simulator -- --nocapture
+	SEEDS=$(SEEDS) cargo test $(FEATURES) --locked --package courier --test simulation -- --nocapture
 
 .PHONY: reference
 reference: ## Writes docs/reference from the tables in the code.
