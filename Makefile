@@ -31,11 +31,11 @@ loom: ## Every interleaving of the doorbell protocol between reader and shards.
 
 .PHONY: sim
 sim: ## The simulator with SEEDS random schedules (make sim SEEDS=5000).
-	SEEDS=$(SEEDS) cargo test $(FEATURES) --locked --package courier --test simulation -- --nocapture
+	SEEDS=$(SEEDS) cargo test $(FEATURES) --locked --test simulation -- --nocapture
 
 .PHONY: reference
-reference: ## Writes docs/reference from the tables in the code.
-	COURIER_WRITE_REFERENCE=1 cargo test --quiet --locked reference
+reference: ## Writes the generated pages under docs/ and the example file from the tables in the code.
+	COURIER_WRITE_REFERENCE=1 UPDATE_DOCS=1 cargo test $(FEATURES) --locked --quiet --test reference --test protocol_docs
 
 .PHONY: loadtest
 loadtest: ## The load generator against a courier that runs (make loadtest ARGUMENTS="fanout --help").
