@@ -59,6 +59,8 @@ impl Default for Limits {
     }
 }
 
+/// Shards of one process. Beyond: `--shards` is refused.
+pub const SHARDS: usize = 1_024;
 /// Channels of one connection (`too-many-channels`).
 pub const CHANNELS_PER_CONNECTION: usize = 64;
 /// Connections flushed in one turn; the rest wait in a FIFO where newer messages coalesce. 1,024 sends are 5 ms.
