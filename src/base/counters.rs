@@ -124,6 +124,7 @@ cells! {
         spill_bytes: Gauge "Bytes that wait for a shard whose queue is full.",
         broker_clients: Gauge "Clients of the embedded broker.",
         broker_commands: Counter "Commands that the embedded broker carried out.",
+        broker_protocol_errors: Counter "Clients of the embedded broker that were closed because what they sent was no Redis command.",
         broker_memory_bytes: Gauge "Bytes of the embedded broker's keys and values.",
     }
 }

@@ -61,6 +61,8 @@ impl Default for Limits {
 
 /// Shards of one process. Beyond: `--shards` is refused.
 pub const SHARDS: usize = 1_024;
+/// Field lines of one request head. Beyond: 431, as for a head of too many bytes.
+pub const HEAD_FIELDS: usize = 100;
 /// Channels of one connection (`too-many-channels`).
 pub const CHANNELS_PER_CONNECTION: usize = 64;
 /// Connections flushed in one turn; the rest wait in a FIFO where newer messages coalesce. 1,024 sends are 5 ms.
@@ -78,6 +80,9 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After our FIN, how long and how much a client may still send before the socket is closed.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LINGER_BYTES: usize = 64 * KIB;
+/// An envelope's `retry` is moved into this span.
+pub const ENVELOPE_RETRY_MIN: Duration = Duration::from_millis(500);
+pub const ENVELOPE_RETRY_MAX: Duration = Duration::from_secs(3_600);
 /// TCP_USER_TIMEOUT of every client connection: unacknowledged for this long, the peer has vanished.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Default history of every channel: messages, payload bytes, age.
@@ -88,10 +93,28 @@ pub const HISTORY_AGE: Duration = Duration::from_secs(60);
 pub const CHANNEL_LINGER: Duration = HISTORY_AGE;
 /// Channels in one SUBSCRIBE command.
 pub const SUBSCRIBE_BATCH: usize = 512;
+/// SUBSCRIBE and UNSUBSCRIBE commands that Redis has not answered yet; more channels wait for an answer.
+pub const SUBSCRIBES_IN_FLIGHT: usize = 4;
+/// Commands with replies that Redis has not answered yet, and bytes of those it has not taken. Beyond: refused.
+pub const ASK_COMMANDS: usize = 4_096;
+pub const ASK_BYTES: usize = 32 * MIB;
 /// RESP: nesting, elements of one aggregate and bytes of one bulk from an upstream Redis.
 pub const RESP_DEPTH: usize = 8;
 pub const RESP_ELEMENTS: usize = 1_048_576;
 pub const RESP_BULK_BYTES: usize = 512 * MIB;
+/// RESP: bytes of one line (a number, a length, a simple string or error), and of one whole frame. Beyond: the
+/// connection is dropped.
+pub const RESP_LINE_BYTES: usize = 64 * KIB;
+pub const RESP_FRAME_BYTES: usize = RESP_BULK_BYTES + MIB;
+/// Subscriptions of one client of the embedded broker. Beyond: `-OOM`.
+pub const BROKER_SUBSCRIPTIONS: usize = 100_000;
+/// What a client of the embedded broker may be owed when a reply or a message is added. Beyond: closed, as in Redis.
+pub const BROKER_OUTPUT_BYTES: usize = 8 * MIB;
+/// What a client of the embedded broker may say before it has logged in, as in Redis.
+pub const BROKER_ELEMENTS_BEFORE_LOGIN: usize = 10;
+pub const BROKER_BULK_BYTES_BEFORE_LOGIN: usize = 16 * KIB;
+/// Keys and lines of one command to the embedded broker beside its largest argument. Beyond: closed.
+pub const BROKER_REQUEST_EXTRA_BYTES: usize = 64 * KIB;
 /// Payloads below this are copied out of the chunk they were read into; larger ones share it.
 pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
 

@@ -108,13 +108,13 @@ pub struct JoinGap {
     pub reason: GapReason,
 }
 
-/// Messages of these channels after `from` and before `position` may be lost.
+/// Messages of these channels after `from` and before the position beside each may be lost.
 #[derive(Debug, Clone)]
 pub struct Gap {
-    pub channels: Vec<ChannelKey>,
+    /// Each with a position of its own in the reader's order, rising, and the same for every shard: a connection that
+    /// is cut between the notices of two channels is told the second when it resumes.
+    pub channels: Vec<(ChannelKey, Position)>,
     pub from: Position,
-    /// A position of its own in the reader's order.
-    pub position: Position,
     pub reason: GapReason,
 }
 
@@ -198,7 +198,7 @@ impl Delivery {
         match self {
             Self::Batch(batch) => batch.queue_bytes(),
             Self::Joined(joined) => size_of::<Self>() + joined.replay_bytes(),
-            Self::Gap(gap) => size_of::<Self>() + gap.channels.len() * size_of::<ChannelKey>(),
+            Self::Gap(gap) => size_of::<Self>() + gap.channels.len() * size_of::<(ChannelKey, Position)>(),
             Self::Published(_) => size_of::<Self>(),
         }
     }

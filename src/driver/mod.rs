@@ -5,5 +5,7 @@
 
 pub mod placement;
 pub mod probe;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 pub mod sys;
 pub mod uring;
