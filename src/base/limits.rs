@@ -117,6 +117,11 @@ pub const BROKER_BULK_BYTES_BEFORE_LOGIN: usize = 16 * KIB;
 pub const BROKER_REQUEST_EXTRA_BYTES: usize = 64 * KIB;
 /// Payloads below this are copied out of the chunk they were read into; larger ones share it.
 pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
+/// Lines of the log that wait for stderr. Beyond: dropped and counted.
+pub const LOG_LINES: usize = 4_096;
+/// Bytes of the configuration file, and of the file with the Redis password.
+pub const CONFIG_FILE_BYTES: usize = MIB;
+pub const PASSWORD_FILE_BYTES: usize = 4 * KIB;
 
 pub const KIB: usize = 1_024;
 pub const MIB: usize = 1_024 * KIB;
