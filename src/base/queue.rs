@@ -111,8 +111,8 @@ pub struct JoinGap {
 /// Messages of these channels after `from` and before the position beside each may be lost.
 #[derive(Debug, Clone)]
 pub struct Gap {
-    /// Each with a position of its own in the reader's order, rising, and the same for every shard: a connection that
-    /// is cut between the notices of two channels is told the second when it resumes.
+    /// Each with a position of its own in the reader's order, rising: a connection that is cut between the notices of
+    /// two channels is told the second when it resumes.
     pub channels: Vec<(ChannelKey, Position)>,
     pub from: Position,
     pub reason: GapReason,

@@ -332,25 +332,26 @@ impl Relay {
             }
         }
         for (from, ids) in lost {
-            let position = self.gap(from, &ids, GapReason::UpstreamDown);
-            ids.into_iter().for_each(|id| self.history.restart(id, position, GapReason::UpstreamDown));
+            for (id, position) in self.gap(from, &ids, GapReason::UpstreamDown) {
+                self.history.restart(id, position, GapReason::UpstreamDown);
+            }
         }
         waiting.into_iter().for_each(|(id, waiter)| self.answer(id, waiter));
     }
 
-    /// Tells every shard that wants these channels; returns the gap's position.
-    fn gap(&mut self, from: Position, ids: &[ChannelId], reason: GapReason) -> Position {
-        let position = self.sequence.take();
-        let mut shards: BTreeMap<ShardIndex, Vec<ChannelKey>> = BTreeMap::new();
-        for &id in ids {
+    /// Tells every shard that wants these channels; returns the position of each channel's gap.
+    fn gap(&mut self, from: Position, ids: &[ChannelId], reason: GapReason) -> Vec<(ChannelId, Position)> {
+        let positions: Vec<(ChannelId, Position)> = ids.iter().map(|&id| (id, self.sequence.take())).collect();
+        let mut shards: BTreeMap<ShardIndex, Vec<(ChannelKey, Position)>> = BTreeMap::new();
+        for &(id, position) in &positions {
             for route in self.router.routes(id) {
-                shards.entry(route.shard).or_default().push(route.channel);
+                shards.entry(route.shard).or_default().push((route.channel, position));
             }
         }
         for (shard, channels) in shards {
-            self.router.push(shard, Delivery::Gap(Gap { channels, from, position, reason }));
+            self.router.push(shard, Delivery::Gap(Gap { channels, from, reason }));
         }
-        position
+        positions
     }
 
     fn unsubscribed(&mut self, id: ChannelId) {
