@@ -341,7 +341,8 @@ impl Relay {
 
     /// Tells every shard that wants these channels; returns the position of each channel's gap.
     fn gap(&mut self, from: Position, ids: &[ChannelId], reason: GapReason) -> Vec<(ChannelId, Position)> {
-        let positions: Vec<(ChannelId, Position)> = ids.iter().map(|&id| (id, self.sequence.take())).collect();
+        let positions: Vec<(ChannelId, Position)> =
+            ids.iter().map(|&id| (id, self.sequence.take())).collect();
         let mut shards: BTreeMap<ShardIndex, Vec<(ChannelKey, Position)>> = BTreeMap::new();
         for &(id, position) in &positions {
             for route in self.router.routes(id) {
