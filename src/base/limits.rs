@@ -108,6 +108,8 @@ pub const RESP_FRAME_BYTES: usize = RESP_BULK_BYTES + MIB;
 pub const BROKER_SUBSCRIPTIONS: usize = 100_000;
 /// What a client of the embedded broker may be owed when a reply or a message is added. Beyond: closed, as in Redis.
 pub const BROKER_OUTPUT_BYTES: usize = 8 * MIB;
+/// Buffers of all clients of the embedded broker together. Beyond: those with the largest are closed.
+pub const BROKER_BUFFER_BYTES: usize = 256 * MIB;
 /// What a client of the embedded broker may say before it has logged in, as in Redis.
 pub const BROKER_ELEMENTS_BEFORE_LOGIN: usize = 10;
 pub const BROKER_BULK_BYTES_BEFORE_LOGIN: usize = 16 * KIB;
