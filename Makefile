@@ -1,7 +1,7 @@
 # `make help` says what there is. Every target works on a clean clone; `make test` is what continuous integration runs.
 
 FEATURES := --workspace --features courier/simulator
-# Random schedules that `make sim` tries, and the address that `make loadtest` measures on.
+# How many courses of events `make sim` tries, and what `make loadtest` measures.
 SEEDS ?= 1000
 ARGUMENTS ?= --help
 
@@ -31,11 +31,11 @@ loom: ## Every interleaving of the doorbell protocol between reader and shards.
 
 .PHONY: sim
 sim: ## The simulator with SEEDS random schedules (make sim SEEDS=5000).
-	COURIER_SIMULATOR_SEEDS=$(SEEDS) cargo test --features simulator --release --locked simulator -- --nocapture
+	SEEDS=$(SEEDS) cargo test $(FEATURES) --locked --test simulation -- --nocapture
 
 .PHONY: reference
-reference: ## Writes docs/reference from the tables in the code.
-	COURIER_WRITE_REFERENCE=1 cargo test --quiet --locked reference
+reference: ## Writes the generated pages under docs/ and the example file from the tables in the code.
+	COURIER_WRITE_REFERENCE=1 UPDATE_DOCS=1 cargo test $(FEATURES) --locked --quiet --test reference --test protocol_docs
 
 .PHONY: loadtest
 loadtest: ## The load generator against a courier that runs (make loadtest ARGUMENTS="fanout --help").

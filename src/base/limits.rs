@@ -114,6 +114,8 @@ pub const RESP_FRAME_BYTES: usize = RESP_BULK_BYTES + MIB;
 pub const BROKER_SUBSCRIPTIONS: usize = 100_000;
 /// What a client of the embedded broker may be owed when a reply or a message is added. Beyond: closed, as in Redis.
 pub const BROKER_OUTPUT_BYTES: usize = 8 * MIB;
+/// Buffers of all clients of the embedded broker together. Beyond: those with the largest are closed.
+pub const BROKER_BUFFER_BYTES: usize = 256 * MIB;
 /// What a client of the embedded broker may say before it has logged in, as in Redis.
 pub const BROKER_ELEMENTS_BEFORE_LOGIN: usize = 10;
 pub const BROKER_BULK_BYTES_BEFORE_LOGIN: usize = 16 * KIB;
@@ -121,6 +123,8 @@ pub const BROKER_BULK_BYTES_BEFORE_LOGIN: usize = 16 * KIB;
 pub const BROKER_REQUEST_EXTRA_BYTES: usize = 64 * KIB;
 /// Payloads below this are copied out of the chunk they were read into; larger ones share it.
 pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
+/// Bytes of one event that `courier subscribe` takes: the longest message, each of its bytes a line of its own.
+pub const EVENT_BYTES: usize = 128 * MIB;
 /// Lines of the log that wait for stderr. Beyond: dropped and counted.
 pub const LOG_LINES: usize = 4_096;
 /// Bytes of the configuration file, and of the file with the Redis password.

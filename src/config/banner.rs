@@ -22,8 +22,8 @@ pub fn banner(config: &Config) -> String {
     row(&mut text, "admin", &format!("{} (/metrics /stats /livez /readyz)", page(&config.admin)));
     match &config.upstream {
         Upstream::Redis(redis) => row(&mut text, "messages", &redis.url.to_string()),
-        Upstream::Broker(address) => {
-            row(&mut text, "messages", &format!("PUBLISH at {address}, as to Redis"))
+        Upstream::Broker(broker) => {
+            row(&mut text, "messages", &format!("PUBLISH at {}, as to Redis", broker.listen));
         }
     }
     match config.mode {
@@ -58,7 +58,7 @@ fn lines_to_copy(config: &Config) -> String {
         }
     }
     let Upstream::Broker(broker) = &config.upstream else { return text };
-    let (flag, tool) = match broker {
+    let (flag, tool) = match &broker.listen {
         ListenAddress::Tcp(address) => {
             let address = reachable(*address);
             let host = match address.ip() {
@@ -71,7 +71,7 @@ fn lines_to_copy(config: &Config) -> String {
             (format!("--redis unix://{} ", path.display()), format!("redis-cli -s {}", path.display()))
         }
     };
-    let flag = if broker.to_string() == USUAL_BROKER { "" } else { &flag };
+    let flag = if broker.listen.to_string() == USUAL_BROKER { "" } else { &flag };
     let _ = writeln!(text, "then   courier publish {flag}demo hello");
     let _ = writeln!(text, "or     {tool} PUBLISH demo hello");
     text

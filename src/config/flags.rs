@@ -151,7 +151,7 @@ fn subscribe_command() -> clap::Command {
 
 /// What `publish` needs of the options: where the messages go.
 fn publish_rows() -> impl Iterator<Item = &'static Row> {
-    [Key::RedisUrl, Key::RedisPasswordFile, Key::Config].into_iter().map(Key::row)
+    [Key::RedisUrl, Key::RedisPasswordFile, Key::BrokerPasswordFile, Key::Config].into_iter().map(Key::row)
 }
 
 fn argument(row: &Row) -> Arg {
@@ -278,8 +278,8 @@ const SUBSCRIBE_HELP: &str = "\
 Prints the data of each message; with several channels, the channel's name and \
 a space before it. Gaps and reconnects are told on stderr.
 
-Exit codes: 0 the server said that nothing will follow, 1 it refused or stdout \
-was closed, 2 wrong usage.";
+Exit codes: 0 nothing will follow (204), or stdout was closed; 1 the server \
+refuses; 2 wrong usage.";
 
 #[cfg(test)]
 mod tests {

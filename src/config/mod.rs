@@ -37,6 +37,7 @@ use crate::config::server_url::ServerUrl;
 use crate::config::settings::Settings;
 use crate::config::table::Key;
 use crate::driver::log::{LogFormat, LogLevel};
+use crate::reader::Secret;
 
 /// Reads the command line (whose first argument is the program's name), the environment, and the files they name.
 pub fn load(
@@ -162,8 +163,15 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Upstream {
     Redis(RedisConfig),
-    /// The embedded broker, listening here.
-    Broker(ListenAddress),
+    /// The embedded broker.
+    Broker(BrokerConfig),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrokerConfig {
+    pub listen: ListenAddress,
+    /// What its clients must log in with, if anything.
+    pub password: Option<Secret>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

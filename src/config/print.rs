@@ -39,7 +39,7 @@ pub fn check_config(settings: &Settings, config: &Config) -> String {
 fn summary(config: &Config) -> String {
     let source = match &config.upstream {
         Upstream::Redis(redis) => format!("messages from {}", redis.url),
-        Upstream::Broker(address) => format!("messages from courier's own broker at {address}"),
+        Upstream::Broker(broker) => format!("messages from courier's own broker at {}", broker.listen),
     };
     match config.mode {
         Mode::TryOut => format!("try-out mode, every channel open, {source}"),

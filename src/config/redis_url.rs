@@ -4,28 +4,16 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::reader::{RedisAddress, Secret};
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisUrl {
-    pub endpoint: RedisEndpoint,
+    pub address: RedisAddress,
     /// `None`: the default user.
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub database: u32,
 }
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RedisEndpoint {
-    Tcp {
-        /// A name or an address, without brackets.
-        host: String,
-        port: u16,
-    },
-    Unix(PathBuf),
-}
-
-/// A password: shown as `***` wherever it might be printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
 
 impl RedisUrl {
     /// The URL in its parts, or the sentence that says what to write. A port alone is none: Redis's is 6379.
@@ -58,15 +46,15 @@ impl RedisUrl {
             None => (None, rest),
         };
         let (user, password) = parse_login(login)?;
-        let (address, database) = match address.split_once('/') {
+        let (place, database) = match address.split_once('/') {
             Some((address, database)) => (address, parse_database(database)?),
             None => (address, 0),
         };
-        let (host, port) = split_port(address)?;
+        let (host, port) = split_port(place)?;
         if host.is_empty() {
             return Err("the host is missing, as in redis://127.0.0.1:6379".into());
         }
-        Ok(Self { endpoint: RedisEndpoint::Tcp { host: host.into(), port }, user, password, database })
+        Ok(Self { address: RedisAddress::Tcp { host: host.into(), port }, user, password, database })
     }
 
     fn parse_unix(rest: &str) -> Result<Self, String> {
@@ -93,7 +81,7 @@ impl RedisUrl {
             None => return Err("a unix:// URL takes one parameter, the database: ?db=0".into()),
         };
         Ok(Self {
-            endpoint: RedisEndpoint::Unix(PathBuf::from(percent_decode(path)?)),
+            address: RedisAddress::Unix { path: PathBuf::from(percent_decode(path)?) },
             user,
             password,
             database,
@@ -107,43 +95,20 @@ impl fmt::Display for RedisUrl {
         let login = match (&self.user, &self.password) {
             (None, None) => String::new(),
             (user, None) => format!("{}@", user.as_deref().unwrap_or("")),
-            (user, Some(password)) => format!("{}:{password}@", user.as_deref().unwrap_or("")),
+            (user, Some(_)) => format!("{}:***@", user.as_deref().unwrap_or("")),
         };
-        match &self.endpoint {
-            RedisEndpoint::Tcp { host, port } if host.contains(':') => {
+        match &self.address {
+            RedisAddress::Tcp { host, port } if host.contains(':') => {
                 write!(formatter, "redis://{login}[{host}]:{port}")?
             }
-            RedisEndpoint::Tcp { host, port } => write!(formatter, "redis://{login}{host}:{port}")?,
-            RedisEndpoint::Unix(path) => write!(formatter, "unix://{login}{}", path.display())?,
+            RedisAddress::Tcp { host, port } => write!(formatter, "redis://{login}{host}:{port}")?,
+            RedisAddress::Unix { path } => write!(formatter, "unix://{login}{}", path.display())?,
         }
-        match (&self.endpoint, self.database) {
+        match (&self.address, self.database) {
             (_, 0) => Ok(()),
-            (RedisEndpoint::Tcp { .. }, database) => write!(formatter, "/{database}"),
-            (RedisEndpoint::Unix(_), database) => write!(formatter, "?db={database}"),
+            (RedisAddress::Tcp { .. }, database) => write!(formatter, "/{database}"),
+            (RedisAddress::Unix { .. }, database) => write!(formatter, "?db={database}"),
         }
-    }
-}
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The password itself, for AUTH alone.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("***")
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("***")
     }
 }
 
@@ -157,7 +122,7 @@ fn parse_login(login: Option<&str>) -> Result<(Option<String>, Option<Secret>), 
     let user = if user.is_empty() { None } else { Some(percent_decode(user)?) };
     let password = match password {
         None | Some("") => None,
-        Some(password) => Some(Secret(percent_decode(password)?)),
+        Some(password) => Some(Secret::new(percent_decode(password)?)),
     };
     Ok((user, password))
 }
@@ -233,9 +198,9 @@ mod tests {
 
     fn tcp(host: &str, port: u16, user: Option<&str>, password: Option<&str>, database: u32) -> RedisUrl {
         RedisUrl {
-            endpoint: RedisEndpoint::Tcp { host: host.into(), port },
+            address: RedisAddress::Tcp { host: host.into(), port },
             user: user.map(str::to_owned),
-            password: password.map(Secret::new),
+            password: password.map(|password| Secret::new(password.into())),
             database,
         }
     }
@@ -258,10 +223,10 @@ mod tests {
             assert_eq!(RedisUrl::parse(text).unwrap(), expected, "{text}");
         }
         let unix = RedisUrl::parse("unix://u:p@/run/redis.sock?db=3").unwrap();
-        assert_eq!(unix.endpoint, RedisEndpoint::Unix("/run/redis.sock".into()));
+        assert_eq!(unix.address, RedisAddress::Unix { path: "/run/redis.sock".into() });
         assert_eq!(
             (unix.user.as_deref(), unix.password, unix.database),
-            (Some("u"), Some(Secret::new("p")), 3)
+            (Some("u"), Some(Secret::new("p".into())), 3)
         );
         assert_eq!(RedisUrl::parse("unix:///r.sock").unwrap().database, 0);
     }

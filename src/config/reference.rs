@@ -66,6 +66,7 @@ fn example_value(row: &Row) -> String {
     let text = row.default.unwrap_or(match row.key {
         Key::RedisUrl => "redis://127.0.0.1:6379",
         Key::RedisPasswordFile => "/run/secrets/redis-password",
+        Key::BrokerPasswordFile => "/run/secrets/broker-password",
         Key::Cpus => "0-3",
         Key::Shards => "4",
         _ => "0",

@@ -1,6 +1,6 @@
 //! From what was given to what shall be done: the mode, and everything that must fit together.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::access::{Access, AllowedOrigins, Pattern, Rule};
 use crate::base::channel::PayloadMode;
@@ -8,12 +8,13 @@ use crate::base::limits::{Limits, PASSWORD_FILE_BYTES};
 use crate::config::address::ListenAddress;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::file;
-use crate::config::redis_url::{RedisEndpoint, RedisUrl, Secret};
+use crate::config::redis_url::RedisUrl;
 use crate::config::settings::Settings;
 use crate::config::table::Key;
 use crate::config::value::{Value, show_size};
-use crate::config::{Config, Mode, RedisConfig, Upstream};
+use crate::config::{BrokerConfig, Config, Mode, RedisConfig, Upstream};
 use crate::driver::log::{LogFormat, LogLevel};
+use crate::reader::{RedisAddress, Secret};
 
 /// The configuration of a server.
 pub fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
@@ -48,13 +49,13 @@ pub fn publish_target(settings: &Settings) -> Result<RedisUrl, ConfigError> {
     if let Some(url) = settings.redis_url() {
         return with_password(url, settings, &mut Vec::new());
     }
-    let endpoint = match settings.address(Key::BrokerListen) {
+    let address = match settings.address(Key::BrokerListen) {
         ListenAddress::Tcp(address) => {
-            RedisEndpoint::Tcp { host: address.ip().to_string(), port: address.port() }
+            RedisAddress::Tcp { host: address.ip().to_string(), port: address.port() }
         }
-        ListenAddress::Unix { path, .. } => RedisEndpoint::Unix(path),
+        ListenAddress::Unix { path, .. } => RedisAddress::Unix { path },
     };
-    Ok(RedisUrl { endpoint, user: None, password: None, database: 0 })
+    Ok(RedisUrl { address, user: None, password: password(settings, Key::BrokerPasswordFile)?, database: 0 })
 }
 
 fn mode(settings: &Settings) -> Mode {
@@ -71,7 +72,10 @@ fn try_out(settings: &Settings) -> Result<Upstream, ConfigError> {
     if !listeners.iter().all(ListenAddress::is_local) {
         return Err(ConfigError::new(TRY_OUT_IS_LOCAL));
     }
-    Ok(Upstream::Broker(broker))
+    Ok(Upstream::Broker(BrokerConfig {
+        listen: broker,
+        password: password(settings, Key::BrokerPasswordFile)?,
+    }))
 }
 
 fn production(settings: &Settings, warnings: &mut Vec<String>) -> Result<Upstream, ConfigError> {
@@ -88,14 +92,16 @@ fn production(settings: &Settings, warnings: &mut Vec<String>) -> Result<Upstrea
         (None, None, false) => Err(ConfigError::new(BOTH_ARE_MISSING)),
         (Some(url), None, true) => redis(url, settings, warnings).map(Upstream::Redis),
         (None, Some(broker), true) => {
-            let address = settings.address(Key::BrokerListen);
-            if !address.is_local() {
+            let listen = settings.address(Key::BrokerListen);
+            let password = password(settings, Key::BrokerPasswordFile)?;
+            if password.is_none() && !listen.is_local() {
                 warnings.push(format!(
-                    "{}: whoever reaches {address} may publish to every channel; keep the port closed to others",
+                    "{}: whoever reaches {listen} may publish to every channel; give broker.password_file, or keep \
+                     the port closed to others",
                     broker.origin
                 ));
             }
-            Ok(Upstream::Broker(address))
+            Ok(Upstream::Broker(BrokerConfig { listen, password }))
         }
     }
 }
@@ -122,11 +128,13 @@ fn with_password(
              (redis.password_file) or into COURIER_REDIS"
         ));
     }
-    if let Some((path, origin)) = file_setting(settings, Key::RedisPasswordFile) {
+    if let Some(password) = password(settings, Key::RedisPasswordFile)? {
         if url.password.is_some() {
+            let origin =
+                settings.given(Key::RedisPasswordFile).map_or(&Origin::Default, |setting| &setting.origin);
             warnings.push(format!("{origin}: the password of the file is used, not that of redis.url"));
         }
-        url.password = Some(password(&path, origin)?);
+        url.password = Some(password);
     }
     if url.user.is_some() && url.password.is_none() {
         return Err(ConfigError::new(format!(
@@ -136,22 +144,23 @@ fn with_password(
     Ok(url)
 }
 
-fn password(path: &Path, origin: &Origin) -> Result<Secret, ConfigError> {
-    let wrong = |remedy: String| {
-        ConfigError::value(origin, "redis.password_file", &path.display().to_string(), remedy)
-    };
+/// The password in the file that this option names, if it is given.
+fn password(settings: &Settings, key: Key) -> Result<Option<Secret>, ConfigError> {
+    let Some((path, origin)) = file_setting(settings, key) else { return Ok(None) };
+    let wrong =
+        |remedy: String| ConfigError::value(origin, &key.row().name(), &path.display().to_string(), remedy);
     let text = file::read(path, PASSWORD_FILE_BYTES).map_err(wrong)?;
     // An editor ends the last line; a password does not end in one.
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {
         return Err(wrong("is empty: it holds the password and nothing else".into()));
     }
-    Ok(Secret::new(text))
+    Ok(Some(Secret::new(text.into())))
 }
 
-fn file_setting(settings: &Settings, key: Key) -> Option<(PathBuf, &Origin)> {
+fn file_setting(settings: &Settings, key: Key) -> Option<(&Path, &Origin)> {
     settings.given(key).and_then(|setting| match &setting.value {
-        Value::File(path) => Some((path.clone(), &setting.origin)),
+        Value::File(path) => Some((path.as_path(), &setting.origin)),
         _ => None,
     })
 }
@@ -162,7 +171,7 @@ fn check_addresses(settings: &Settings, upstream: &Upstream) -> Result<(), Confi
     let web = settings.addresses(Key::ServerListen).into_iter().map(|address| (Key::ServerListen, address));
     let admin = [(Key::AdminListen, settings.address(Key::AdminListen))];
     let broker = match upstream {
-        Upstream::Broker(address) => Some((Key::BrokerListen, address.clone())),
+        Upstream::Broker(broker) => Some((Key::BrokerListen, broker.listen.clone())),
         Upstream::Redis(_) => None,
     };
     for (key, address) in web.chain(admin).chain(broker) {

@@ -200,6 +200,8 @@ options! {
         "A file with the password for Redis.";
     BrokerListen Some("broker.listen"), "broker", Messages, Kind::Address, Some("127.0.0.1:6380"),
         "Instead of Redis: take PUBLISH from redis-cli and Redis clients at this address.";
+    BrokerPasswordFile Some("broker.password_file"), "broker-password-file", Messages, Kind::File, None,
+        "A file with the password that clients of the broker must log in with.";
 
     ServerListen Some("server.listen"), "listen", Clients, Kind::Addresses, Some("127.0.0.1:8080"),
         "Where clients connect: [::]:8080 for every interface, unix:/run/courier.sock,mode=0660 for a proxy. Repeatable.";

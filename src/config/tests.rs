@@ -47,7 +47,13 @@ fn nothing_at_all_is_try_out_on_this_machine() {
     assert_eq!(config.mode, Mode::TryOut);
     assert_eq!(config.listen, [ListenAddress::parse("127.0.0.1:8080").unwrap()]);
     assert_eq!(config.admin.to_string(), "127.0.0.1:8081");
-    assert_eq!(config.upstream, Upstream::Broker(ListenAddress::parse("127.0.0.1:6380").unwrap()));
+    assert_eq!(
+        config.upstream,
+        Upstream::Broker(BrokerConfig {
+            listen: ListenAddress::parse("127.0.0.1:6380").unwrap(),
+            password: None
+        })
+    );
     assert_eq!(config.rules.len(), 1);
     assert_eq!((config.rules[0].pattern.as_str(), config.rules[0].access), ("*", Access::Public));
     assert_eq!(config.limits, Limits::default(), "the table and the type agree on every default");
@@ -319,7 +325,8 @@ fn the_example_file_is_a_configuration_that_changes_nothing() {
     // Redis and the broker exclude each other, and the password file of the example does not exist here.
     let uncommented = uncommented
         .replace("listen = \"127.0.0.1:6380\"", "")
-        .replace("password_file = \"/run/secrets/redis-password\"", "");
+        .replace("password_file = \"/run/secrets/redis-password\"", "")
+        .replace("password_file = \"/run/secrets/broker-password\"", "");
     let file = TemporaryFile::new("example.toml", &uncommented);
     let config = serve(&format!("courier --config {}", file.path()), &[]);
     assert_eq!(config.limits, Limits::default());

@@ -3,8 +3,9 @@
 //! Bounded for each channel by count, bytes and age, and over all channels by bytes. A channel always keeps its newest
 //! message, whatever its size, until age or the total bound take it. Knows nothing of shards or of Redis.
 //!
-//! One rule for gaps: a resume from `n` is exact if `n >= complete_since`, which is the greater of the position at the
-//! last acknowledged SUBSCRIBE and the last position that was dropped.
+//! One rule for gaps: a resume from `n` is exact if `n >= complete_since`, which is the greatest of the position at the
+//! first acknowledged SUBSCRIBE, the last position that was dropped, and the end of the last time in which Redis could
+//! not be heard. Such a time is a *break*: it is replayed where it lies, between what came before and what came after.
 //!
 //! Invariants: `bytes` is the sum of the logs' lengths; a channel with messages has exactly one entry in `due`, at or
 //! before the time its oldest message comes due. Cost: append is one copy and O(1) without allocation once warm;
@@ -47,11 +48,20 @@ pub(super) struct Bounds {
 struct Past {
     channel: Option<ChannelId>,
     log: Log,
-    complete_since: Position,
-    /// What made it incomplete before that.
-    cause: GapReason,
+    /// Everything after this is in the log, or lies in a break.
+    begin: Position,
+    /// In rising position; none ends before the log's first message.
+    breaks: Vec<Break>,
     /// True exactly while `due` has this channel's entry.
     is_scheduled: bool,
+}
+
+/// Messages after `from` and before `position` may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Break {
+    from: Position,
+    position: Position,
+    reason: GapReason,
 }
 
 impl Bounds {
@@ -74,8 +84,7 @@ impl History {
         let past = &mut self.pasts[index];
         assert!(past.channel.is_none(), "a channel's history begins once");
         past.channel = Some(channel);
-        past.complete_since = now_at;
-        past.cause = GapReason::TooOld;
+        past.begin = now_at;
     }
 
     /// The channel ends. Its entry in `due` is recognised by its old id.
@@ -86,12 +95,27 @@ impl History {
         *past = Past::default();
     }
 
-    /// The channel is subscribed from `position` on; what came before may have been missed, for this reason.
-    pub(super) fn restart(&mut self, channel: ChannelId, position: Position, cause: GapReason) {
+    /// The channel is subscribed from `position` on; nothing is known of what came before.
+    pub(super) fn begin(&mut self, channel: ChannelId, position: Position) {
         let past = &mut self.pasts[channel.index()];
-        assert!(past.complete_since <= position, "a history is not complete for longer than it was");
-        past.complete_since = position;
-        past.cause = cause;
+        assert!(past.begin <= position, "a history is not complete for longer than it was");
+        assert!(past.count() == 0, "a channel that was not subscribed has no messages");
+        past.begin = position;
+    }
+
+    /// The channel is subscribed again from `position` on; what came after `from` may have been missed.
+    pub(super) fn mend(&mut self, channel: ChannelId, from: Position, position: Position, reason: GapReason) {
+        let past = &mut self.pasts[channel.index()];
+        if past.breaks.len() == BREAKS_MAX {
+            // The two oldest become one: what lies between them is passed over as well, and said so.
+            past.breaks[1].from = past.breaks[0].from;
+            past.breaks.remove(0);
+            let passed = past.breaks[0].position;
+            while past.log.first().is_some_and(|frame| frame.position < passed) {
+                self.bytes -= past.log.drop_first(&mut self.spares).map_or(0, |(_, length)| length);
+            }
+        }
+        past.breaks.push(Break { from, position, reason });
     }
 
     // Hot: once per message; one copy of the payload.
@@ -111,7 +135,7 @@ impl History {
         }
     }
 
-    /// The channel's messages after `position`, and what is missing of them.
+    /// What there is of the channel after `position`, in order, and what is missing before it.
     pub(super) fn replay(&self, channel: ChannelId, position: Position) -> (Vec<Replayed>, Option<JoinGap>) {
         let past = &self.pasts[channel.index()];
         let bytes: usize = past.log.after(position).map(|(_, payload)| payload.len()).sum();
@@ -119,16 +143,18 @@ impl History {
         past.log.after(position).for_each(|(_, payload)| all.extend_from_slice(payload));
         let all = Bytes::from(all);
         let mut start = 0;
-        let replay = past
-            .log
-            .after(position)
-            .map(|(frame, payload)| {
-                let payload = all.slice(start..start + payload.len());
-                start += payload.len();
-                Replayed { position: frame.position, payload }
-            })
-            .collect();
-        let gap = (position < past.complete_since).then_some(JoinGap { from: position, reason: past.cause });
+        let mut breaks = past.breaks.iter().filter(|gap| gap.position > position).peekable();
+        let mut replay = Vec::new();
+        for (frame, payload) in past.log.after(position) {
+            while let Some(gap) = breaks.next_if(|gap| gap.position < frame.position) {
+                replay.push(gap.replayed(position));
+            }
+            let payload = all.slice(start..start + payload.len());
+            start += payload.len();
+            replay.push(Replayed::Message { position: frame.position, payload });
+        }
+        replay.extend(breaks.map(|gap| gap.replayed(position)));
+        let gap = (position < past.begin).then_some(JoinGap { from: position, reason: GapReason::TooOld });
         (replay, gap)
     }
 
@@ -170,8 +196,7 @@ impl History {
         }
         // Its oldest message may have gone since the entry was made.
         if past.oldest_due(self.bounds.age) == Some(due) {
-            past.complete_since = past.log.last().expect("it has an oldest message").position;
-            past.cause = GapReason::TooOld;
+            past.begin_after(past.log.last().expect("it has an oldest message").position);
             self.bytes -= past.log.clear(&mut self.spares);
         }
         self.schedule(channel);
@@ -199,9 +224,23 @@ impl Past {
 
     fn drop_first(&mut self, spares: &mut Spares) -> usize {
         let Some((frame, length)) = self.log.drop_first(spares) else { return 0 };
-        self.complete_since = self.complete_since.max(frame.position);
-        self.cause = GapReason::TooOld;
+        self.begin_after(frame.position);
         length
+    }
+
+    /// What was kept up to this position has been dropped.
+    fn begin_after(&mut self, position: Position) {
+        self.begin = self.begin.max(position);
+        // A break that lies before what is kept is part of what is too old.
+        self.breaks.retain(|gap| gap.position > position);
+    }
+}
+
+impl Break {
+    /// As it is told to someone who has seen everything up to `position`.
+    fn replayed(&self, position: Position) -> Replayed {
+        let Self { from, position: end, reason } = *self;
+        Replayed::Gap { position: end, from: from.max(position), reason }
     }
 }
 
@@ -210,11 +249,180 @@ impl Default for Past {
         Self {
             channel: None,
             log: Log::default(),
-            complete_since: Position::ZERO,
-            cause: GapReason::TooOld,
+            begin: Position::ZERO,
+            breaks: Vec::new(),
             is_scheduled: false,
         }
     }
 }
 
+/// Breaks of one channel that are told apart.
+const BREAKS_MAX: usize = 16;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::channel::ChannelName;
+    use crate::reader::channels::{Channels, State};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Rig {
+        history: History,
+        channels: Vec<ChannelId>,
+        position: Position,
+        now: Time,
+    }
+
+    impl Rig {
+        fn new(bounds: Bounds, count: u32) -> Self {
+            let mut channels = Channels::new(1);
+            let mut history = History::new(bounds);
+            let channels: Vec<ChannelId> = (0..count)
+                .map(|number| {
+                    let name = ChannelName::parse(format!("c{number}").as_bytes()).unwrap();
+                    channels.insert(name, State::Live, Time::ZERO)
+                })
+                .collect();
+            channels.iter().for_each(|&channel| history.open(channel, Position::ZERO));
+            Self { history, channels, position: Position::ZERO, now: Time::ZERO }
+        }
+
+        fn append(&mut self, channel: usize, payload: &str) {
+            self.position = self.position.next();
+            self.history.append(self.channels[channel], self.position, self.now, payload.as_bytes());
+        }
+
+        /// What is replayed from `position` on, and whether that is everything.
+        fn replay(&self, channel: usize, position: u64) -> (Vec<String>, bool) {
+            let (replay, gap) = self.history.replay(self.channels[channel], Position(position));
+            let replay = replay
+                .iter()
+                .map(|message| format!("{}:{}", message.position.0, message.payload.escape_ascii()))
+                .collect();
+            if let Some(gap) = gap {
+                assert_eq!(gap, JoinGap { from: Position(position), reason: GapReason::TooOld });
+            }
+            (replay, gap.is_none())
+        }
+
+        fn pass(&mut self, span: Duration) {
+            self.now = self.now.after(span);
+            self.history.sweep(self.now);
+        }
+    }
+
+    fn bounds() -> Bounds {
+        Bounds { count: 3, bytes: 10, age: 60 * SECOND, bytes_total: 30 }
+    }
+
+    fn replayed(messages: &[&str], is_exact: bool) -> (Vec<String>, bool) {
+        (messages.iter().map(|&message| message.to_owned()).collect(), is_exact)
+    }
+
+    #[test]
+    fn a_resume_is_exact_from_the_last_position_that_was_dropped() {
+        let mut rig = Rig::new(bounds(), 1);
+        for payload in ["a", "b", "c", "d"] {
+            rig.append(0, payload);
+        }
+        assert_eq!(rig.replay(0, 0), replayed(&["2:b", "3:c", "4:d"], false));
+        assert_eq!(rig.replay(0, 1), replayed(&["2:b", "3:c", "4:d"], true));
+        assert_eq!(rig.replay(0, 3), replayed(&["4:d"], true));
+        assert_eq!(rig.replay(0, 4), replayed(&[], true));
+    }
+
+    #[test]
+    fn bytes_are_bounded_but_the_newest_message_stays_whatever_its_size() {
+        let mut rig = Rig::new(bounds(), 1);
+        rig.append(0, "123456");
+        rig.append(0, "1234");
+        assert_eq!(rig.replay(0, 0), replayed(&["1:123456", "2:1234"], true));
+        rig.append(0, "1");
+        assert_eq!(rig.replay(0, 1), replayed(&["2:1234", "3:1"], true));
+        rig.append(0, "12345678901");
+        assert_eq!(rig.replay(0, 3), replayed(&["4:12345678901"], true));
+        assert_eq!(rig.replay(0, 2), replayed(&["4:12345678901"], false));
+        assert_eq!(rig.history.bytes(), 11);
+    }
+
+    #[test]
+    fn messages_without_payload_count_too() {
+        let mut rig = Rig::new(bounds(), 1);
+        for _ in 0..4 {
+            rig.append(0, "");
+        }
+        assert_eq!(rig.replay(0, 1), replayed(&["2:", "3:", "4:"], true));
+        rig.pass(60 * SECOND);
+        assert_eq!(rig.replay(0, 3), replayed(&[], false));
+        assert_eq!(rig.history.next_deadline(), None);
+    }
+
+    #[test]
+    fn messages_go_when_they_are_too_old() {
+        let mut rig = Rig::new(bounds(), 2);
+        rig.append(0, "a");
+        rig.pass(10 * SECOND);
+        rig.append(0, "b");
+        rig.append(1, "c");
+        assert_eq!(rig.history.next_deadline(), Some(Time::ZERO.after(60 * SECOND)));
+        rig.pass(50 * SECOND);
+        assert_eq!(rig.replay(0, 0), replayed(&["2:b"], false));
+        assert_eq!(rig.history.next_deadline(), Some(Time::ZERO.after(70 * SECOND)));
+        rig.pass(10 * SECOND);
+        assert_eq!(rig.replay(0, 1), replayed(&[], false));
+        assert_eq!(rig.replay(1, 3), replayed(&[], true));
+        assert_eq!((rig.history.bytes(), rig.history.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn at_the_total_bound_the_channel_with_the_oldest_message_loses_its_history() {
+        let mut rig = Rig::new(bounds(), 4);
+        rig.append(0, "old");
+        rig.pass(SECOND);
+        rig.append(1, "0123456789");
+        rig.pass(SECOND);
+        // Its oldest goes by count, so that it is no longer the one with the oldest message.
+        for payload in ["x", "y", "z"] {
+            rig.append(0, payload);
+        }
+        rig.pass(SECOND);
+        rig.append(2, "0123456789");
+        rig.append(3, "0123456789");
+        assert_eq!(rig.replay(1, 1), replayed(&[], false));
+        assert_eq!(rig.replay(0, 1), replayed(&["3:x", "4:y", "5:z"], true));
+        assert_eq!(rig.replay(2, 5), replayed(&["6:0123456789"], true));
+        assert_eq!(rig.history.bytes(), 23);
+    }
+
+    #[test]
+    fn a_message_larger_than_everything_is_not_kept() {
+        let mut rig = Rig::new(bounds(), 1);
+        rig.append(0, &"x".repeat(31));
+        assert_eq!(rig.replay(0, 0), replayed(&[], false));
+        assert_eq!(rig.replay(0, 1), replayed(&[], true));
+    }
+
+    #[test]
+    fn a_channel_that_takes_the_place_of_a_forgotten_one_has_a_history_of_its_own() {
+        let mut channels = Channels::new(1);
+        let mut history = History::new(bounds());
+        let name = ChannelName::parse(b"a").unwrap();
+        let first = channels.insert(name.clone(), State::Live, Time::ZERO);
+        history.open(first, Position::ZERO);
+        history.append(first, Position(1), Time::ZERO, b"first");
+        history.forget(first);
+        channels.remove(first);
+        assert_eq!(history.bytes(), 0);
+        let second = channels.insert(name, State::Live, Time::ZERO);
+        assert_eq!(first.index(), second.index());
+        history.open(second, Position(1));
+        let later = Time::ZERO.after(SECOND);
+        history.append(second, Position(2), later, b"second");
+        history.sweep(Time::ZERO.after(60 * SECOND));
+        assert_eq!(history.replay(second, Position(1)).0.len(), 1);
+        history.sweep(later.after(60 * SECOND));
+        assert_eq!(history.bytes(), 0);
+    }
+}

@@ -14,6 +14,8 @@ mod router;
 mod sequence;
 mod sockets;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::base::counters::ReaderCounters;
-use crate::base::limits::{BROKER_OUTPUT_BYTES, Limits};
+use crate::base::limits::{BROKER_BUFFER_BYTES, BROKER_OUTPUT_BYTES, Limits};
 use crate::base::position::Epoch;
 use crate::base::queue::{Control, Delivery, PublishOutcome, ShardIndex};
 use crate::base::socket::SocketKey;
@@ -318,6 +320,7 @@ fn broker(options: EmbeddedOptions, limits: &Limits, counters: Arc<ReaderCounter
         clients_max: limits.broker_clients,
         message_bytes: limits.message_bytes,
         output_bytes_max: BROKER_OUTPUT_BYTES,
+        buffer_bytes_max: BROKER_BUFFER_BYTES,
         password: options.password.map(|password| password.reveal().as_bytes().into()),
         version: env!("CARGO_PKG_VERSION"),
         wall_clock: options.wall_clock,

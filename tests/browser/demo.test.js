@@ -1,11 +1,25 @@
 // The demo page in a real browser, against a courier in try-out mode: no Redis, one broker of its own.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { startBrowser } from "./support/browser.js";
 import { Courier } from "./support/courier.js";
 import { TEST_OPTIONS, freePort } from "./support/process.js";
 import { Publisher } from "./support/redis.js";
+
+test("the policy of the demo page names its script and its style, and nothing else", () => {
+  const page = readFileSync(new URL("../../src/protocol/demo.html", import.meta.url), "utf8");
+  const policy = /<meta http-equiv="Content-Security-Policy" content="([^"]*)">/.exec(page)[1];
+  for (const element of ["script", "style"]) {
+    const [content, ...others] = [...page.matchAll(new RegExp(`<${element}>(.*?)</${element}>`, "gs"))];
+    assert.equal(others.length, 0, `one ${element} element`);
+    const hash = createHash("sha256").update(content[1]).digest("base64");
+    assert.ok(policy.includes(`${element}-src 'sha256-${hash}'`), `${element}-src 'sha256-${hash}'`);
+  }
+  assert.doesNotMatch(policy, /unsafe|\*/);
+});
 
 test("two tabs of the demo page make a chat", TEST_OPTIONS, async (test) => {
   const { courier, browser } = await startTryOut(test);

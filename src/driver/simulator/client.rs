@@ -108,6 +108,11 @@ impl Client {
                 self.head.push(byte);
                 if self.head.ends_with(b"\r\n\r\n") {
                     let head = String::from_utf8_lossy(&self.head);
+                    if head.starts_with("HTTP/1.1 408 ") {
+                        // It dawdled; what follows is the answer's body, and the end.
+                        self.head.clear();
+                        return;
+                    }
                     assert!(head.starts_with("HTTP/1.1 200 "), "{}: {head}", self.name(seed));
                     self.in_head = false;
                     body = &bytes[at + 1..];

@@ -376,6 +376,9 @@ impl World {
         if !said.is_empty() && !socket.told_hang_up {
             side.shard.handle(self.now, Input::Received { socket: key, bytes: &said });
         }
+        if client.rested {
+            side.socket(slot).widen();
+        }
         let bytes = side.socket_take(slot, &mut self.random);
         client.hear(&bytes, &self.redis.published, self.seed);
         side.tell_writable(self.now, slot);

@@ -26,6 +26,9 @@ pub(super) struct Clients {
     count: usize,
     last_id: u64,
     output_bytes_max: usize,
+    /// What all clients are owed, and have sent of incomplete requests: the sum of their `buffered_bytes`.
+    buffered: usize,
+    buffer_bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub(super) struct Client {
     counts: bool,
     outgoing: Outgoing,
     flush: Flush,
-    pub(super) requests: Requests,
+    requests: Requests,
     pub(super) id: u64,
     pub(super) accepted_at: Time,
     pub(super) heard_at: Time,
@@ -91,7 +94,7 @@ struct Outgoing {
 }
 
 impl Clients {
-    pub(super) fn new(output_bytes_max: usize) -> Self {
+    pub(super) fn new(output_bytes_max: usize, buffer_bytes_max: usize) -> Self {
         Self {
             rows: Vec::new(),
             to_send: VecDeque::new(),
@@ -99,6 +102,8 @@ impl Clients {
             count: 0,
             last_id: 0,
             output_bytes_max,
+            buffered: 0,
+            buffer_bytes_max,
         }
     }
 
@@ -177,15 +182,49 @@ impl Clients {
             return false;
         }
         client.outgoing.bytes.extend_from_slice(bytes);
+        self.buffered += bytes.len();
         self.queue(socket);
+        self.make_room();
         true
+    }
+
+    /// Takes what the client has sent of an incomplete request, to be given back with `keep`.
+    pub(super) fn take_requests(&mut self, socket: SocketKey) -> Requests {
+        let Some(client) = self.find_mut(socket) else { return Requests::default() };
+        let requests = std::mem::take(&mut client.requests);
+        self.buffered -= requests.kept_bytes();
+        requests
+    }
+
+    pub(super) fn keep(&mut self, socket: SocketKey, requests: Requests) {
+        let Some(client) = self.open(socket) else { return };
+        client.requests = requests;
+        self.buffered += client.requests.kept_bytes();
+        self.make_room();
+    }
+
+    /// If all buffers together are too large, those with the largest are shut down, as with Redis's
+    /// `maxmemory-clients`.
+    fn make_room(&mut self) {
+        while self.buffered > self.buffer_bytes_max {
+            let rows = self.rows.iter().filter_map(Option::as_deref);
+            let may_go = rows.filter(|client| !matches!(client.state, State::HungUp | State::ShutDown));
+            let Some(largest) = may_go.max_by_key(|client| client.buffered_bytes()) else { return };
+            self.shut_down(largest.socket);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.buffered
     }
 
     /// Reads no more requests; what is outgoing is sent, then the client is shut down.
     pub(super) fn end(&mut self, socket: SocketKey) {
         let Some(client) = self.open(socket) else { return };
         client.state = State::Ending;
-        client.requests = Requests::default();
+        self.take_requests(socket);
+        let Some(client) = self.find_mut(socket) else { return };
         if client.outgoing.rest().is_empty() {
             self.shut_down(socket);
         }
@@ -196,10 +235,12 @@ impl Clients {
         let Some(client) = self.find_mut(socket) else { return };
         match client.state {
             State::Open | State::Refused | State::Ending => {
+                let freed = client.buffered_bytes();
                 client.state = State::ShutDown;
                 client.flush = Flush::Idle;
                 client.outgoing = Outgoing::default();
                 client.requests = Requests::default();
+                self.buffered -= freed;
                 self.outputs.push_back(Output::Shutdown { socket });
             }
             // Its socket is closed as soon as its one send is over, or its hang-up has come.
@@ -216,7 +257,9 @@ impl Clients {
         client.outgoing.advance(bytes);
         let is_all = client.outgoing.rest().is_empty();
         client.flush = if is_all { Flush::Idle } else { Flush::Blocked };
-        match (client.state, is_all) {
+        let state = client.state;
+        self.buffered -= bytes;
+        match (state, is_all) {
             (State::Open, true) | (State::ShutDown, _) => {}
             (State::Open | State::Ending, false) => self.outputs.push_back(Output::AwaitWritable { socket }),
             (State::Ending, true) | (State::Refused, _) => self.shut_down(socket),
@@ -241,7 +284,7 @@ impl Clients {
         match client.state {
             State::Open | State::Refused | State::Ending if may_listen => {
                 client.state = State::HungUp;
-                client.requests = Requests::default();
+                self.take_requests(socket);
             }
             State::Open | State::Refused | State::Ending | State::ShutDown => self.close(socket),
             State::HungUp => {}
@@ -263,6 +306,7 @@ impl Clients {
             if client.counts {
                 self.count -= 1;
             }
+            self.buffered -= client.buffered_bytes();
             self.outputs.push_back(Output::Close { socket });
         }
     }
@@ -303,6 +347,15 @@ impl Client {
 
     pub(super) fn outgoing_bytes(&self) -> usize {
         self.outgoing.rest().len()
+    }
+
+    pub(super) fn request_bytes(&self) -> usize {
+        self.requests.kept_bytes()
+    }
+
+    /// What it is owed, and what it has sent of an incomplete request.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.outgoing_bytes() + self.request_bytes()
     }
 }
 

@@ -37,3 +37,6 @@ impl Memory {
         self.max
     }
 }
+
+/// A flat sum for an entry of a table and what points to it, generous for every table here.
+pub(super) const ENTRY_BYTES: usize = 160;

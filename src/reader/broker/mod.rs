@@ -5,18 +5,28 @@
 //! channels that courier relays is handed to the reader in order. It is a message broker with a few keys for locks and
 //! settings; it is not a database: nothing is written to disk, nothing is evicted, there are no types but strings.
 //!
-//! Answers are those of Redis 7.0, byte for byte (a test runs the same commands against a real one), with these
-//! differences: commands that are not in the table are unknown; inline commands are refused, as a web page can make a
-//! browser send them; a client that is owed more than its bound is closed whether it subscribes or not.
+//! Answers are those of Redis 7.0, byte for byte (`tests/broker_like_redis.rs` runs the same commands against a real
+//! one), with these differences: commands that are not in the table are unknown; inline commands are refused, as a web
+//! page can make a browser send them; a client that is owed more than its bound is closed whether it subscribes or not.
 //!
 //! Contract: after every call the reader carries out `next_output`, takes `published` and clears it. For each socket of
 //! `next_to_send` it sends `outgoing` and reports with `sent`. The reader gives the generations, since the links to
 //! Redis and the broker's clients live in one table of slots.
 
+mod about;
 mod clients;
+mod command;
+mod dispatch;
+mod keys;
+mod keyspace;
 mod memory;
 mod published;
 mod pubsub;
+mod session;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+mod text;
 mod transaction;
 
 use std::sync::Arc;
@@ -27,11 +37,15 @@ use crate::base::counters::ReaderCounters;
 use crate::base::socket::{HangUp, SocketKey};
 use crate::base::time::Time;
 use crate::reader::broker::clients::{Clients, State};
+use crate::reader::broker::dispatch::request_bounds;
+use crate::reader::broker::keyspace::Keyspace;
 use crate::reader::broker::memory::Memory;
 pub use crate::reader::broker::published::Published;
 use crate::reader::broker::published::PublishedMessages;
 use crate::reader::broker::pubsub::Subscriptions;
 use crate::reader::input::Output;
+use crate::wire::resp::answer::Answer;
+use crate::wire::resp::request::{RequestBounds, Who};
 
 #[derive(Debug)]
 pub struct BrokerOptions {
@@ -43,6 +57,9 @@ pub struct BrokerOptions {
     pub message_bytes: usize,
     /// What a client may be owed (`limits::BROKER_OUTPUT_BYTES`).
     pub output_bytes_max: usize,
+    /// What all clients may be owed and have sent of incomplete requests (`limits::BROKER_BUFFER_BYTES`). Beyond: those
+    /// with the most are closed.
+    pub buffer_bytes_max: usize,
     /// Clients must `AUTH` with it.
     pub password: Option<Box<[u8]>>,
     /// courier's version, for `INFO`.
@@ -63,17 +80,29 @@ pub struct Broker {
     options: BrokerOptions,
     clients: Clients,
     subscriptions: Subscriptions,
+    keyspace: Keyspace,
     memory: Memory,
     published: PublishedMessages,
+    /// Where the answer to a command is written before its client gets it; empty between commands.
+    answer: Answer,
+    bounds: RequestBounds,
+    bounds_before_login: RequestBounds,
+    started_at: Time,
 }
 
 impl Broker {
     pub fn new(options: BrokerOptions) -> Self {
+        assert!(options.message_bytes < 1 << 31, "offsets in a request have 32 bits");
         Self {
-            clients: Clients::new(options.output_bytes_max),
+            clients: Clients::new(options.output_bytes_max, options.buffer_bytes_max),
             subscriptions: Subscriptions::default(),
+            keyspace: Keyspace::new(),
             memory: Memory::new(options.memory_bytes),
             published: PublishedMessages::default(),
+            answer: Answer::default(),
+            bounds: request_bounds(Who::LoggedIn, options.message_bytes),
+            bounds_before_login: request_bounds(Who::NotLoggedIn, options.message_bytes),
+            started_at: options.wall_clock.at,
             options,
         }
     }
@@ -85,20 +114,23 @@ impl Broker {
         let client = self.clients.insert(now, socket, state);
         client.is_logged_in = self.options.password.is_none();
         if is_full {
-            self.clients.append(socket, b"-ERR max number of clients reached\r\n");
+            self.clients.append(socket, text::TOO_MANY_CLIENTS);
         }
         self.write_gauges();
     }
 
     /// Bytes from a client; nothing happens if `socket` is none of the broker's, or no longer.
     pub fn received(&mut self, now: Time, socket: SocketKey, bytes: &[u8]) {
-        let _ = (now, socket, bytes);
+        self.read_requests(now, socket, bytes);
         self.write_gauges();
     }
 
     /// The receive of the client's socket has ended.
     pub fn hung_up(&mut self, socket: SocketKey, cause: HangUp) {
-        self.clients.hung_up(socket, cause);
+        if self.clients.find(socket).is_some() {
+            self.forget(socket);
+            self.clients.hung_up(socket, cause);
+        }
         self.write_gauges();
     }
 
@@ -155,13 +187,22 @@ impl Broker {
 
     /// When the next key expires.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        let WallClock { at, since_epoch } = self.options.wall_clock;
+        let expired_at = Duration::from_millis(self.keyspace.next_expiry()?.max(0).unsigned_abs() + 1);
+        Some(at.after(expired_at.saturating_sub(since_epoch)))
     }
 
     /// The time of `next_deadline` may have come.
     pub fn tick(&mut self, now: Time) {
-        let _ = now;
+        let now = self.wall_milliseconds(now);
+        self.keyspace.expire(&mut self.memory, now);
         self.write_gauges();
+    }
+
+    /// Since the beginning of 1970.
+    fn wall_time(&self, now: Time) -> Duration {
+        let WallClock { at, since_epoch } = self.options.wall_clock;
+        since_epoch + now.since(at)
     }
 
     fn write_gauges(&self) {
@@ -170,3 +211,6 @@ impl Broker {
         cells.broker_memory_bytes.set(self.memory.used() as u64);
     }
 }
+
+/// What the broker behaves like; client libraries choose what they send by it.
+const REDIS_VERSION: &str = "7.0.15";

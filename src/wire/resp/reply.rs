@@ -78,7 +78,7 @@ pub enum RespError {
 /// The first bytes of what is no RESP, for one line of the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
-    bytes: [u8; Quote::BYTES_MAX],
+    bytes: [u8; Self::BYTES_MAX],
     length: usize,
 }
 

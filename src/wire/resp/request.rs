@@ -124,9 +124,9 @@ impl RequestError {
 impl Requests {
     /// The next request out of what was kept and `input`, of which it takes what it needs; `None` when all of it is
     /// used up. After an error nothing that this client sends can be understood.
-    pub fn next<'a>(
+    pub fn next<'a, 'input: 'a>(
         &'a mut self,
-        input: &mut &'a [u8],
+        input: &mut &'input [u8],
         bounds: &RequestBounds,
     ) -> Result<Option<Arguments<'a>>, RequestError> {
         self.start += std::mem::take(&mut self.given_out);
@@ -369,3 +369,167 @@ const LINE_BYTES: usize = 64 * 1_024;
 /// What a client that is silent keeps of a large request's memory: nothing to speak of.
 const CAPACITY_KEPT: usize = 4 * 1_024;
 const SPANS_KEPT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOUNDS: RequestBounds =
+        RequestBounds { elements: 4, bulk_bytes: 20, request_bytes: 100, who: Who::LoggedIn };
+
+    /// Everything that comes out when these pieces come in, one after the other.
+    fn requests(pieces: &[&[u8]], bounds: &RequestBounds) -> (Vec<Vec<Vec<u8>>>, Option<RequestError>) {
+        let mut requests = Requests::default();
+        let mut all = Vec::new();
+        for piece in pieces {
+            let mut input = *piece;
+            loop {
+                match requests.next(&mut input, bounds) {
+                    Ok(Some(arguments)) => all.push(arguments.from(0).map(<[u8]>::to_vec).collect()),
+                    Ok(None) => break,
+                    Err(error) => return (all, Some(error)),
+                }
+            }
+            assert!(input.is_empty());
+        }
+        (all, None)
+    }
+
+    fn words(request: &str) -> Vec<Vec<u8>> {
+        request.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn requests_are_arrays_of_bulk_strings() {
+        type Row = (&'static [u8], &'static [&'static str]);
+        let table: [Row; 8] = [
+            (b"*1\r\n$4\r\nPING\r\n", &["PING"]),
+            (b"*2\r\n$4\r\nECHO\r\n$0\r\n\r\n", &["ECHO "]),
+            (b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nQUIT\r\n", &["PING", "QUIT"]),
+            (b"*0\r\n*-1\r\n*1\r\n$4\r\nPING\r\n*0\r\n", &["PING"]),
+            (b"*2\r\n$4\r\nECHO\r\n$6\r\na\r\nb\r\n\r\n", &["ECHO a\r\nb\r\n"]),
+            (b"*1\r\n$4\r\nPING", &[]),
+            (b"*1\r\n$4\r\nPING\r", &[]),
+            (b"", &[]),
+        ];
+        for (bytes, expected) in table {
+            let expected: Vec<_> = expected.iter().copied().map(words).collect();
+            assert_eq!(requests(&[bytes], &BOUNDS), (expected, None), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_told_apart() {
+        let endless = [b"*".as_slice(), &[b'1'; 70_000]].concat();
+        let table: [(&[u8], RequestError); 17] = [
+            (b"PING\r\n", RequestError::NotAnArray(b'P')),
+            (b"POST / HTTP/1.1\r\n", RequestError::NotAnArray(b'P')),
+            (b"\r\n", RequestError::NotAnArray(b'\r')),
+            (b"*x\r\n", RequestError::ArrayLength),
+            (b"*\r\n", RequestError::ArrayLength),
+            (b"*5\r\n", RequestError::ArrayLength),
+            (b"*99999999999999999999\r\n", RequestError::ArrayLength),
+            (&endless, RequestError::ArrayLine),
+            (b"*1\r\n:1\r\n", RequestError::NotABulk(b':')),
+            (b"*1\r\n*1\r\n", RequestError::NotABulk(b'*')),
+            (b"*1\r\n\r\n", RequestError::NotABulk(b'\r')),
+            (b"*1\r\n$x\r\n", RequestError::BulkLength),
+            (b"*1\r\n$-1\r\n", RequestError::BulkLength),
+            (b"*1\r\n$21\r\n", RequestError::BulkLength),
+            (b"*1\r\n$99999999999999999999\r\n", RequestError::BulkLength),
+            (b"*1\r\n$4\r\nPING\r\n*x\r\n", RequestError::ArrayLength),
+            (b"*4\r\n$20\r\n11111111111111111111\r\n$20\r\n11111111111111111111\r\n$20\r\n11111111111111111111\r\n$20\r\n", RequestError::TooLong),
+        ];
+        for (bytes, error) in table {
+            assert_eq!(requests(&[bytes], &BOUNDS).1, Some(error), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn before_login_the_sentences_differ() {
+        let bounds = RequestBounds { who: Who::NotLoggedIn, ..BOUNDS };
+        let table: [(&[u8], RequestError); 3] = [
+            (b"*5\r\n", RequestError::ArrayLengthNotLoggedIn),
+            (b"*1\r\n$21\r\n", RequestError::BulkLengthNotLoggedIn),
+            (b"*x\r\n", RequestError::ArrayLength),
+        ];
+        for (bytes, error) in table {
+            assert_eq!(requests(&[bytes], &bounds), (vec![], Some(error)));
+        }
+    }
+
+    #[test]
+    fn empty_arrays_are_not_kept() {
+        let mut kept = Requests::default();
+        for _ in 0..1_000 {
+            let mut input = b"*0\r\n*0\r\n*".as_slice();
+            assert!(kept.next(&mut input, &BOUNDS).unwrap().is_none());
+            let mut input = b"0\r\n".as_slice();
+            assert!(kept.next(&mut input, &BOUNDS).unwrap().is_none());
+            assert_eq!(kept.kept_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn a_large_argument_is_kept_once_and_let_go() {
+        let bounds = RequestBounds { bulk_bytes: 1 << 20, request_bytes: 1 << 21, ..BOUNDS };
+        let mut bytes = Vec::new();
+        encode_command(&[b"ECHO", &vec![b'x'; 1 << 20]], &mut bytes);
+        let mut requests = Requests::default();
+        for piece in bytes[..bytes.len() - 1].chunks(1_000) {
+            let mut input = piece;
+            assert!(requests.next(&mut input, &bounds).unwrap().is_none());
+        }
+        assert_eq!(requests.kept_bytes(), bytes.len() - 1);
+        let mut input = b"\n".as_slice();
+        let arguments = requests.next(&mut input, &bounds).unwrap().unwrap();
+        assert_eq!((arguments.count(), arguments.at(1).len()), (2, 1 << 20));
+        assert!(requests.next(&mut input, &bounds).unwrap().is_none());
+        assert!(requests.buffer.capacity() <= CAPACITY_KEPT);
+    }
+
+    proptest! {
+        #[test]
+        fn where_a_request_is_cut_does_not_matter(
+            commands in prop::collection::vec(prop::collection::vec(".{0,20}", 1..4), 0..6),
+            noise in prop::option::of(prop::collection::vec(any::<u8>(), 0..30)),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
+        ) {
+            let bounds = RequestBounds { bulk_bytes: 80, request_bytes: 1_000, ..BOUNDS };
+            let mut bytes = Vec::new();
+            for command in &commands {
+                let words: Vec<&[u8]> = command.iter().map(String::as_bytes).collect();
+                encode_command(&words, &mut bytes);
+            }
+            bytes.extend(noise.iter().flatten());
+            let whole = requests(&[&bytes], &bounds);
+            let expected: Vec<Vec<Vec<u8>>> = commands
+                .iter()
+                .map(|command| command.iter().map(|word| word.as_bytes().to_vec()).collect())
+                .collect();
+            prop_assert_eq!(&whole.0[..commands.len()], &expected[..]);
+
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(&requests(&single, &bounds), &whole);
+
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            at.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut start = 0;
+            for end in at.into_iter().chain([bytes.len()]) {
+                pieces.push(&bytes[start..end]);
+                start = end;
+            }
+            prop_assert_eq!(&requests(&pieces, &bounds), &whole);
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)) {
+            let pieces: Vec<Vec<u8>> = pieces.into_iter().map(|piece| [b"*1\r\n$".as_slice(), &piece].concat()).collect();
+            let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+            let _ = requests(&pieces, &BOUNDS);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The states of a channel while Redis is there.
+
+use super::*;
+
+/// A rig in which shard 0 has joined `a` under key 0.
+fn live() -> Rig {
+    let mut rig = Rig::up();
+    rig.join(0, 0, "a", 1);
+    assert_eq!(rig.sent(), "SUBSCRIBE a");
+    rig.receive(rig.push, &subscribed(&["a"]));
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @1 []"]);
+    rig
+}
+
+/// The same, left again at time zero.
+fn lingering() -> Rig {
+    let mut rig = live();
+    rig.receive(rig.push, &messages(&[("a", "one")]));
+    assert_eq!(rig.deliveries(0), ["batch 2:k0:one"]);
+    rig.leave(0, 0, "a");
+    rig
+}
+
+/// Time goes by, and Redis answers each PING.
+fn pass(rig: &mut Rig, span: Duration) -> String {
+    let (mut commands, mut pings) = (Vec::new(), 0);
+    for _ in 0..span.as_secs() {
+        rig.pass(Duration::from_secs(1));
+        for command in rig.sent().split(" / ").filter(|command| !command.is_empty()) {
+            match command {
+                "PING" => pings += 1,
+                command => commands.push(command.to_owned()),
+            }
+        }
+        if std::mem::take(&mut pings) > 0 {
+            rig.receive(rig.push, b"+PONG\r\n");
+            rig.receive(rig.ask, b"+PONG\r\n");
+        }
+    }
+    commands.join(" / ")
+}
+
+#[test]
+fn the_first_join_subscribes_and_is_answered_at_the_acknowledgement() {
+    let mut rig = Rig::up();
+    rig.join(0, 0, "news", 1);
+    assert_eq!(rig.deliveries(0), [""; 0]);
+    assert_eq!(rig.sent(), "SUBSCRIBE news");
+    assert_eq!(rig.sent(), "");
+    let bytes = [subscribed(&["news"]), messages(&[("news", "hi"), ("other", "x"), ("news", "")])].concat();
+    rig.receive(rig.push, &bytes);
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @1 []", "batch 2:k0:hi 3:k0:"]);
+    assert_eq!(rig.deliveries(1), [""; 0]);
+    assert_eq!(rig.counters.cells.messages_received.get(), 2);
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 1);
+}
+
+#[test]
+fn those_who_join_while_the_acknowledgement_is_awaited_are_answered_with_it() {
+    let mut rig = Rig::up();
+    rig.join(0, 0, "a", 1);
+    rig.sent();
+    rig.join(1, 9, "a", 2);
+    rig.join(0, 0, "a", 3);
+    rig.leave(1, 9, "a");
+    assert_eq!(rig.sent(), "");
+    rig.receive(rig.push, &subscribed(&["a"]));
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @1 []", "joined c3 k0 @1 []"]);
+    assert_eq!(rig.deliveries(1), ["joined c2 k9 @1 []"]);
+    rig.receive(rig.push, &messages(&[("a", "x")]));
+    assert_eq!(rig.deliveries(0), ["batch 2:k0:x"]);
+    assert_eq!(rig.deliveries(1), [""; 0], "it has left");
+}
+
+#[test]
+fn a_join_of_a_live_channel_is_answered_behind_the_messages_before_it() {
+    let mut rig = live();
+    rig.receive(rig.push, &messages(&[("a", "one"), ("a", "two")]));
+    rig.join(1, 5, "a", 2);
+    rig.join_after(0, 0, "a", 3, 2);
+    rig.receive(rig.push, &messages(&[("a", "three")]));
+    assert_eq!(rig.sent(), "");
+    assert_eq!(rig.deliveries(0), ["batch 2:k0:one 3:k0:two", "joined c3 k0 @3 [3:two]", "batch 4:k0:three"]);
+    assert_eq!(rig.deliveries(1), ["joined c2 k5 @3 []", "batch 4:k5:three"]);
+}
+
+#[test]
+fn one_read_gives_each_shard_one_batch_on_one_chunk() {
+    let mut rig = live();
+    rig.join(1, 5, "a", 2);
+    rig.deliveries(1);
+    rig.receive(rig.push, &messages(&[("a", "one"), ("a", "two")]));
+    let batches: Vec<Delivery> =
+        [0, 1].map(|shard| rig.reader.next_delivery(ShardIndex(shard)).unwrap()).into();
+    let [Delivery::Batch(first), Delivery::Batch(second)] = &batches[..] else { panic!("two batches") };
+    assert_eq!(first.chunk.as_ptr(), second.chunk.as_ptr());
+    assert_eq!(&first.chunk[..], b"onetwo");
+    assert_eq!(rig.deliveries(0), [""; 0]);
+}
+
+#[test]
+fn joins_of_one_turn_share_a_command_and_commands_have_bounds() {
+    let mut rig = Rig::up();
+    let names: Vec<String> = (0..3_000).map(|number| format!("c{number}")).collect();
+    for (number, name) in (0..).zip(&names) {
+        rig.join(0, number, name, number);
+    }
+    let sent = rig.sent();
+    let counts: Vec<usize> = sent.split(" / ").map(|command| command.split(' ').count() - 1).collect();
+    assert_eq!(counts, [512; 4]);
+    assert_eq!(rig.sent(), "", "no more than four are under way");
+    let first: Vec<&str> = names[..512].iter().map(String::as_str).collect();
+    rig.receive(rig.push, &subscribed(&first[..511]));
+    assert_eq!(rig.sent(), "");
+    rig.receive(rig.push, &subscribed(&first[511..]));
+    assert_eq!(rig.sent().split(' ').count() - 1, 512);
+    assert_eq!(rig.deliveries(0).len(), 512);
+}
+
+#[test]
+fn a_message_for_a_lingering_channel_goes_into_the_history_only() {
+    let mut rig = lingering();
+    rig.receive(rig.push, &messages(&[("a", "two")]));
+    assert_eq!(rig.deliveries(0), [""; 0]);
+    rig.join_after(1, 4, "a", 2, 1);
+    rig.join_after(1, 4, "a", 3, 0);
+    assert_eq!(
+        rig.deliveries(1),
+        ["joined c2 k4 @3 [2:one 3:two]", "joined c3 k4 @3 [2:one 3:two] gap 0 too-old"]
+    );
+    assert_eq!(rig.sent(), "");
+}
+
+#[test]
+fn a_channel_that_nobody_wants_for_a_minute_is_unsubscribed_and_forgotten() {
+    let mut rig = lingering();
+    assert_eq!(pass(&mut rig, Duration::from_secs(59)), "");
+    assert_eq!(pass(&mut rig, Duration::from_secs(1)), "UNSUBSCRIBE a");
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 1);
+    rig.receive(rig.push, &unsubscribed(&["a"]));
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 0);
+    assert_eq!(rig.counters.cells.history_bytes.get(), 0);
+    rig.join_after(0, 1, "a", 2, 2);
+    assert_eq!(rig.sent(), "SUBSCRIBE a");
+    rig.receive(rig.push, &subscribed(&["a"]));
+    assert_eq!(rig.deliveries(0), ["joined c2 k1 @3 [] gap 2 too-old"], "nobody listened in between");
+}
+
+#[test]
+fn a_channel_that_was_wanted_again_lingers_anew() {
+    let mut rig = lingering();
+    pass(&mut rig, Duration::from_secs(30));
+    rig.join(0, 1, "a", 2);
+    pass(&mut rig, Duration::from_secs(40));
+    rig.leave(0, 1, "a");
+    assert_eq!(pass(&mut rig, Duration::from_secs(59)), "");
+    assert_eq!(pass(&mut rig, Duration::from_secs(61)), "UNSUBSCRIBE a");
+}
+
+#[test]
+fn a_join_before_the_unsubscribe_is_sent_takes_it_back() {
+    let mut rig = lingering();
+    for _ in 0..5 {
+        pass(&mut rig, Duration::from_secs(10));
+    }
+    rig.receive(rig.push, &messages(&[("a", "two")]));
+    // The last ten seconds without a turn in which commands are sent.
+    rig.pass(Duration::from_secs(10));
+    rig.join_after(0, 1, "a", 2, 2);
+    assert_eq!(rig.deliveries(0), ["joined c2 k1 @3 [3:two]"]);
+    assert!(!rig.sent().contains("SUBSCRIBE"));
+}
+
+#[test]
+fn a_join_while_the_unsubscribe_is_under_way_subscribes_again_and_says_what_may_be_missing() {
+    let mut rig = lingering();
+    assert_eq!(pass(&mut rig, Duration::from_secs(60)), "UNSUBSCRIBE a");
+    rig.join_after(0, 1, "a", 2, 2);
+    assert_eq!(rig.sent(), "SUBSCRIBE a");
+    // A message of the old subscription, its end, then the new one.
+    let bytes =
+        [messages(&[("a", "old")]), unsubscribed(&["a"]), subscribed(&["a"]), messages(&[("a", "new")])];
+    rig.receive(rig.push, &bytes.concat());
+    assert_eq!(rig.deliveries(0), ["joined c2 k1 @3 [] gap 2 too-old", "batch 4:k1:new"]);
+}
+
+#[test]
+fn a_leave_while_the_acknowledgement_is_awaited_makes_the_channel_linger() {
+    let mut rig = Rig::up();
+    rig.join(0, 0, "a", 1);
+    rig.sent();
+    rig.leave(0, 0, "a");
+    rig.receive(rig.push, &subscribed(&["a"]));
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @1 []"]);
+    assert_eq!(pass(&mut rig, Duration::from_secs(60)), "UNSUBSCRIBE a");
+}
+
+#[test]
+fn a_stale_leave_changes_nothing() {
+    let mut rig = live();
+    rig.leave(0, 7, "a");
+    rig.leave(1, 0, "a");
+    rig.leave(0, 0, "unknown");
+    rig.receive(rig.push, &messages(&[("a", "x")]));
+    assert_eq!(rig.deliveries(0), ["batch 2:k0:x"]);
+}
+
+#[test]
+fn forbidden_channels_are_told_apart_from_the_others_of_their_batch() {
+    const NOPERM: &[u8] =
+        b"-NOPERM this user has no permissions to access one of the channels used as arguments\r\n";
+    let mut rig = Rig::up();
+    for (key, name) in (0..).zip(["a", "b", "secret", "d", "e"]) {
+        rig.join(0, key, name, key);
+    }
+    assert_eq!(rig.sent(), "SUBSCRIBE a b secret d e");
+    rig.receive(rig.push, NOPERM);
+    assert_eq!(rig.sent(), "SUBSCRIBE a b / SUBSCRIBE secret d e");
+    rig.receive(rig.push, &[&subscribed(&["a", "b"]), NOPERM].concat());
+    assert_eq!(rig.sent(), "SUBSCRIBE secret / SUBSCRIBE d e");
+    rig.receive(rig.push, &[NOPERM, &subscribed(&["d", "e"])].concat());
+    assert_eq!(
+        rig.deliveries(0),
+        [
+            "joined c0 k0 @1 []",
+            "joined c1 k1 @1 []",
+            "joined c2 k2 @1 forbidden",
+            "joined c3 k3 @2 []",
+            "joined c4 k4 @2 []"
+        ]
+    );
+    assert_eq!(rig.outputs(), r#"Forbidden { channels: 1, first: "secret" }"#);
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 4);
+    rig.leave(0, 2, "secret");
+    rig.join(0, 8, "secret", 9);
+    assert_eq!(rig.sent(), "SUBSCRIBE secret", "it is asked again: the ACL may have changed");
+}
+
+#[test]
+fn a_user_who_may_not_subscribe_at_all_is_not_asked_channel_by_channel() {
+    let mut rig = Rig::up();
+    rig.join(0, 0, "a", 1);
+    rig.join(1, 0, "b", 2);
+    rig.sent();
+    rig.receive(rig.push, b"-NOPERM User reader has no permissions to run the 'subscribe' command\r\n");
+    assert_eq!(rig.sent(), "");
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @0 forbidden"]);
+    assert_eq!(rig.deliveries(1), ["joined c2 k0 @0 forbidden"]);
+    assert_eq!(rig.outputs(), r#"Forbidden { channels: 2, first: "a" }"#);
+}
+
+#[test]
+fn the_same_script_leads_to_the_same_bytes_whatever_the_hash() {
+    let run = |seed: u64| {
+        let mut rig = Rig::new(Upstream::Redis(redis_options()), Limits::default(), seed);
+        for (key, name) in (0..).zip(["x", "b", "q", "a", "m"]) {
+            rig.join(0, key, name, key);
+        }
+        rig.connect(Link::Push, 0);
+        rig.sent();
+        rig.receive(rig.push, LOGGED_IN);
+        let sent = rig.sent();
+        rig.receive(rig.push, &subscribed(&["x", "b", "q", "a", "m"]));
+        (sent, rig.deliveries(0))
+    };
+    let first = run(1);
+    assert_eq!(first.0, "SUBSCRIBE x b q a m");
+    for seed in 2..20 {
+        assert_eq!(run(seed), first);
+    }
+}

@@ -1,0 +1,227 @@
+//! Losing Redis, and having it back.
+
+use super::*;
+
+/// Shard 0 has `a` (key 0) and `b` (key 1), shard 1 has `a` (key 5); one message of each.
+fn live() -> Rig {
+    let mut rig = Rig::up();
+    rig.join(0, 0, "a", 1);
+    rig.join(0, 1, "b", 1);
+    rig.join(1, 5, "a", 2);
+    rig.sent();
+    let bytes = [subscribed(&["a", "b"]), messages(&[("a", "one"), ("b", "two")])].concat();
+    rig.receive(rig.push, &bytes);
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @1 []", "joined c1 k1 @1 []", "batch 2:k0:one 3:k1:two"]);
+    assert_eq!(rig.deliveries(1), ["joined c2 k5 @1 []", "batch 2:k5:one"]);
+    rig
+}
+
+#[test]
+fn every_shard_is_told_once_of_the_gap_when_redis_is_back() {
+    let mut rig = live();
+    rig.lose();
+    assert_eq!(rig.outputs(), r#"close 0, Down { reason: "Redis closed the connection" }, close 1"#);
+    assert_eq!(rig.counters.cells.redis_up.get(), 0);
+    rig.come_back(2);
+    assert_eq!(rig.counters.cells.redis_up.get(), 0, "logged in, but not subscribed yet");
+    assert_eq!(rig.sent(), "SUBSCRIBE a b");
+    let bytes = [subscribed(&["a", "b"]), messages(&[("a", "three")])].concat();
+    rig.receive(rig.push, &bytes);
+    assert_eq!(rig.deliveries(0), ["gap k0 k1 3..4 upstream-down", "batch 5:k0:three"]);
+    assert_eq!(rig.deliveries(1), ["gap k5 3..4 upstream-down", "batch 5:k5:three"]);
+    assert_eq!(rig.outputs(), "Up { outage: 2s }");
+    assert_eq!(rig.counters.cells.redis_up.get(), 1);
+    assert_eq!(rig.counters.cells.redis_outage_milliseconds.get(), 2_000);
+}
+
+#[test]
+fn the_gap_stands_before_the_first_message_and_behind_those_of_other_channels() {
+    let mut rig = live();
+    rig.lose();
+    rig.come_back(2);
+    rig.sent();
+    rig.receive(rig.push, &subscribed(&["a"]));
+    assert_eq!(rig.deliveries(0), ["gap k0 3..4 upstream-down"]);
+    let bytes =
+        [messages(&[("a", "four")]), subscribed(&["b"]), messages(&[("b", "five"), ("a", "six")])].concat();
+    rig.receive(rig.push, &bytes);
+    assert_eq!(
+        rig.deliveries(0),
+        ["batch 5:k0:four", "gap k1 3..6 upstream-down", "batch 7:k1:five 8:k0:six"]
+    );
+}
+
+#[test]
+fn a_resume_across_the_loss_is_told_so() {
+    let mut rig = live();
+    rig.lose();
+    rig.come_back(2);
+    rig.sent();
+    rig.receive(rig.push, &[subscribed(&["a", "b"]), messages(&[("a", "three")])].concat());
+    rig.deliveries(0);
+    for (position, expected) in [
+        (1, "joined c9 k0 @5 [2:one 5:three] gap 1 upstream-down"),
+        (3, "joined c9 k0 @5 [5:three] gap 3 upstream-down"),
+        (4, "joined c9 k0 @5 [5:three]"),
+        (5, "joined c9 k0 @5 []"),
+    ] {
+        rig.join_after(0, 0, "a", 9, position);
+        assert_eq!(rig.deliveries(0), [expected]);
+    }
+}
+
+#[test]
+fn who_joins_while_redis_is_down_is_answered_at_once_with_a_gap() {
+    let mut rig = live();
+    rig.lose();
+    rig.join(1, 6, "b", 3);
+    rig.join_after(0, 0, "a", 4, 1);
+    rig.join(1, 7, "new", 5);
+    assert_eq!(
+        rig.deliveries(1),
+        ["joined c3 k6 @3 [] gap 3 upstream-down", "joined c5 k7 @3 [] gap 3 upstream-down"]
+    );
+    assert_eq!(rig.deliveries(0), ["joined c4 k0 @3 [2:one] gap 1 upstream-down"]);
+    rig.come_back(2);
+    assert_eq!(rig.sent(), "SUBSCRIBE a b new");
+    rig.receive(rig.push, &subscribed(&["a", "b", "new"]));
+    assert_eq!(rig.deliveries(1), ["gap k5 k6 k7 3..4 upstream-down"]);
+}
+
+#[test]
+fn who_joins_before_redis_was_ever_there_is_answered_too() {
+    let mut rig = Rig::dialing(redis_options());
+    rig.join(0, 0, "a", 1);
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @0 [] gap 0 upstream-down"]);
+    rig.connect(Link::Push, 0);
+    rig.sent();
+    rig.receive(rig.push, LOGGED_IN);
+    assert_eq!(rig.sent(), "SUBSCRIBE a");
+    rig.receive(rig.push, &subscribed(&["a"]));
+    assert_eq!(rig.deliveries(0), ["gap k0 0..1 upstream-down"]);
+}
+
+#[test]
+fn those_who_wait_for_an_acknowledgement_are_answered_at_the_loss() {
+    let mut rig = Rig::up();
+    rig.join(0, 0, "a", 1);
+    rig.sent();
+    rig.join(1, 3, "a", 2);
+    rig.lose();
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @0 [] gap 0 upstream-down"]);
+    assert_eq!(rig.deliveries(1), ["joined c2 k3 @0 [] gap 0 upstream-down"]);
+    rig.come_back(2);
+    assert_eq!(rig.sent(), "SUBSCRIBE a");
+}
+
+#[test]
+fn a_second_loss_while_subscribing_again_widens_no_gap_and_forgets_none() {
+    let mut rig = live();
+    rig.lose();
+    rig.come_back(2);
+    assert_eq!(rig.sent(), "SUBSCRIBE a b");
+    rig.receive(rig.push, &[subscribed(&["a"]), messages(&[("a", "x")])].concat());
+    assert_eq!(rig.deliveries(0), ["gap k0 3..4 upstream-down", "batch 5:k0:x"]);
+    rig.lose();
+    rig.come_back(4);
+    assert_eq!(rig.sent(), "SUBSCRIBE a b");
+    rig.receive(rig.push, &subscribed(&["a", "b"]));
+    assert_eq!(
+        rig.deliveries(0),
+        ["gap k1 3..6 upstream-down", "gap k0 5..7 upstream-down"],
+        "each channel from its own loss"
+    );
+    assert_eq!(rig.counters.cells.redis_up.get(), 1);
+}
+
+#[test]
+fn a_loss_before_any_acknowledgement_leaves_the_first_gap_as_it_was() {
+    let mut rig = live();
+    for slot in [2, 4, 6] {
+        rig.lose();
+        rig.come_back(slot);
+        assert_eq!(rig.sent(), "SUBSCRIBE a b");
+    }
+    rig.receive(rig.push, &subscribed(&["a", "b"]));
+    assert_eq!(rig.deliveries(0), ["gap k0 k1 3..4 upstream-down"]);
+}
+
+#[test]
+fn a_channel_that_is_left_during_the_outage_is_forgotten_when_it_has_lingered() {
+    let mut rig = live();
+    rig.lose();
+    rig.leave(0, 1, "b");
+    for _ in 0..60 {
+        rig.pass(Duration::from_secs(1));
+    }
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 1);
+    rig.come_back(2);
+    assert_eq!(rig.sent(), "SUBSCRIBE a");
+}
+
+#[test]
+fn a_channel_that_lingers_is_subscribed_again_for_its_history() {
+    let mut rig = live();
+    rig.leave(0, 1, "b");
+    rig.lose();
+    rig.come_back(2);
+    assert_eq!(rig.sent(), "SUBSCRIBE a b");
+    rig.receive(rig.push, &[subscribed(&["a", "b"]), messages(&[("b", "x")])].concat());
+    assert_eq!(rig.deliveries(0), ["gap k0 3..4 upstream-down"]);
+    rig.join_after(0, 1, "b", 2, 4);
+    assert_eq!(rig.deliveries(0), ["joined c2 k1 @5 [5:x]"]);
+}
+
+#[test]
+fn an_unsubscribe_that_was_under_way_is_done_with_the_loss() {
+    let mut rig = Rig::up();
+    rig.join(0, 0, "a", 1);
+    rig.sent();
+    rig.receive(rig.push, &subscribed(&["a"]));
+    rig.leave(0, 0, "a");
+    for _ in 0..60 {
+        rig.pass(Duration::from_secs(1));
+        if rig.sent() == "PING / PING" {
+            rig.receive(rig.push, b"+PONG\r\n");
+            rig.receive(rig.ask, b"+PONG\r\n");
+        }
+    }
+    rig.lose();
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 0);
+    rig.come_back(2);
+    assert_eq!(rig.sent(), "");
+    assert_eq!(rig.counters.cells.redis_up.get(), 1);
+}
+
+#[test]
+fn a_channel_that_is_forbidden_when_redis_is_back_is_told_to_those_who_had_it() {
+    let mut rig = live();
+    rig.lose();
+    rig.come_back(2);
+    assert_eq!(rig.sent(), "SUBSCRIBE a b");
+    rig.receive(rig.push, b"-NOPERM No permissions to access a channel\r\n");
+    assert_eq!(rig.sent(), "SUBSCRIBE a / SUBSCRIBE b");
+    rig.receive(rig.push, b"-NOPERM No permissions to access a channel\r\n");
+    rig.receive(rig.push, &subscribed(&["b"]));
+    assert_eq!(rig.deliveries(0), ["gap k0 3..4 forbidden", "gap k1 3..5 upstream-down"]);
+    assert_eq!(rig.deliveries(1), ["gap k5 3..4 forbidden"]);
+    assert_eq!(rig.counters.cells.redis_up.get(), 1);
+    rig.leave(0, 0, "a");
+}
+
+#[test]
+fn losing_the_ask_link_alone_costs_no_messages() {
+    let mut rig = live();
+    rig.go(Input::HungUp { socket: rig.ask, cause: HangUp::Reset });
+    assert_eq!(rig.counters.cells.redis_up.get(), 0);
+    rig.receive(rig.push, &messages(&[("b", "three")]));
+    assert_eq!(rig.deliveries(0), ["batch 4:k1:three"]);
+}
+
+#[test]
+fn messages_before_the_bytes_that_break_the_link_are_delivered() {
+    let mut rig = live();
+    rig.receive(rig.push, &[messages(&[("a", "last")]), b"nonsense".to_vec()].concat());
+    assert_eq!(rig.deliveries(0), ["batch 4:k0:last"]);
+    assert!(rig.outputs().contains("Redis sent what cannot be read"));
+}

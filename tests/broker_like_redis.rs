@@ -1,0 +1,704 @@
+//! The embedded broker answers as Redis does: the same commands go to the broker and to a real redis-server, and
+//! every client must be sent the same bytes.
+//!
+//! A script is a list of lines, `CLIENT: WORD WORD ..`; `CLIENT! BYTES` sends the bytes as they are. Words know the
+//! escapes `\s` (space), `\r`, `\n`, `\0`, `\e` (nothing at all). After each line, exactly as many bytes are read from
+//! Redis for each client as the broker has for it; after the last line both must have nothing left.
+
+#![allow(clippy::unwrap_used)] // Tests state what must hold by unwrapping it; these are their helpers.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use courier::base::socket::{HangUp, Slot, SocketKey};
+use courier::base::time::Time;
+use courier::reader::broker::{Broker, BrokerOptions, WallClock};
+use courier::reader::input::Output;
+use courier::wire::resp::request::encode_command;
+
+#[test]
+fn connections_are_greeted_alike() {
+    check(
+        &[],
+        &[
+            "a: PING",
+            "a: ping hello",
+            "a: PiNg",
+            "a: PING a b",
+            "a: ECHO hello\\sworld",
+            "a: ECHO \\e",
+            "a: ECHO",
+            "a: HELLO",
+            "a: HELLO 2",
+            "a: HELLO 4",
+            "a: HELLO 1",
+            "a: HELLO x",
+            "a: HELLO 3 AUTH default",
+            "a: HELLO 3 SETNAME",
+            "a: HELLO 3 SETNAME bad\\sname",
+            "a: HELLO 3 NONSENSE",
+            "a: HELLO 3 AUTH nobody x",
+            "a: HELLO 3 AUTH default x SETNAME tester",
+            "a: CLIENT GETNAME",
+            "a: GET missing",
+            "a: HELLO 2 SETNAME \\e",
+            "a: CLIENT GETNAME",
+            "a: GET missing",
+            "a: CLIENT SETNAME worker-1",
+            "a: CLIENT GETNAME",
+            "a: CLIENT SETNAME a\\sb",
+            "a: CLIENT SETNAME a\\nb",
+            "a: CLIENT SETNAME",
+            "a: CLIENT NO-EVICT on",
+            "a: CLIENT NO-EVICT x",
+            "a: CLIENT NONSENSE",
+            "a: CLIENT",
+            "a: CLIENT LIST TYPE nobody",
+            "a: CLIENT LIST TYPE replica",
+            "a: CLIENT LIST ID x",
+            "a: CLIENT LIST ID 987654",
+            "a: CLIENT LIST x",
+            "a: CLIENT GETNAME x",
+            "a: SELECT 0",
+            "a: SELECT 15",
+            "a: SELECT 16",
+            "a: SELECT -1",
+            "a: SELECT x",
+            "a: SELECT 99999999999",
+            "a: SELECT 99999999999999999999",
+            "a: AUTH x",
+            "a: AUTH default x",
+            "a: AUTH nobody x",
+            "a: AUTH a b c",
+            "a: AUTH",
+            "a: RESET",
+            "a: CLIENT GETNAME",
+            "a: RESET x",
+            "a: DBSIZE x",
+            "a: TIME x",
+            "a: INFO nonsense",
+            "a: QUIT",
+        ],
+    );
+}
+
+#[test]
+fn unknown_commands_are_refused_alike() {
+    let long = "x".repeat(200);
+    let many = format!("a: nonsense{}", " argument".repeat(40));
+    check(
+        &[],
+        &[
+            "a: NONSENSE",
+            "a: Nonsense a b c",
+            "a: \\e",
+            "a: \\e a",
+            "a: non\\r\\nsense a\\r\\nb",
+            "a: non\\0sense a\\0b c",
+            "a: client|list",
+            &format!("a: {long} {long}"),
+            &format!("a: x {} {}", &long[..120], &long),
+            &many,
+            "a: PUBSUB",
+            "a: PUBSUB NONSENSE",
+            "a: PUBSUB \\r\\n",
+            "a: COMMAND NONSENSE",
+            "a: COMMAND COUNT x",
+            "a: GET",
+            "a: GET a b",
+            "a: PUBLISH a",
+        ],
+    );
+}
+
+#[test]
+fn keys_are_kept_alike() {
+    check(
+        &[],
+        &[
+            "a: SET k v",
+            "a: GET k",
+            "a: SET k \\e",
+            "a: GET k",
+            "a: SET k w NX",
+            "a: SET k w XX",
+            "a: SET new v XX",
+            "a: SET new v XX GET",
+            "a: SET new v NX GET",
+            "a: SET new w NX GET",
+            "a: SET new w GET",
+            "a: SET new x XX GET",
+            "a: GET new",
+            "a: SET k v NX XX",
+            "a: SET k v XX NX",
+            "a: SET k v EX",
+            "a: SET k v EX 10 PX 10",
+            "a: SET k v EX 10 EX 20",
+            "a: TTL k",
+            "a: SET k v EX 10 EXAT 20",
+            "a: SET k v EX 10 KEEPTTL",
+            "a: SET k v KEEPTTL EX 10",
+            "a: SET k v KEEPTTL KEEPTTL",
+            "a: SET k v NONSENSE",
+            "a: SET k v EX x",
+            "a: SET k v EX 0",
+            "a: SET k v EX -1",
+            "a: SET k v EX 9223372036854775807",
+            "a: SET k v PX 9223372036854775807",
+            "a: SET k v PX 9223372036854775808",
+            "a: SET k v EX 01",
+            "a: SET k v EX +1",
+            "a: SET k v ex 100",
+            "a: TTL k",
+            "a: SET k w KEEPTTL",
+            "a: TTL k",
+            "a: SET k w",
+            "a: TTL k",
+            "a: SET k w PX 100000",
+            "a: TTL k",
+            "a: SET k w EXAT 9999999999",
+            "a: SET k w PXAT 9999999999000",
+            "a: SET k w EXAT 1",
+            "a: GET k",
+            "a: SET k w PXAT 0",
+            "a: SET",
+            "a: SET k",
+            "a: SETNX k v",
+            "a: SETNX k w",
+            "a: GET k",
+            "a: SETEX k 100 v",
+            "a: TTL k",
+            "a: SETEX k 0 v",
+            "a: SETEX k x v",
+            "a: SETEX k -5 v",
+            "a: SETEX k 9223372036854775807 v",
+            "a: PSETEX k 0 v",
+            "a: PSETEX k 100000 v",
+            "a: TTL k",
+            "a: TTL missing",
+            "a: PTTL missing",
+            "a: PERSIST k",
+            "a: PERSIST k",
+            "a: PERSIST missing",
+            "a: PTTL k",
+            "a: EXPIRE k 100",
+            "a: TTL k",
+            "a: EXPIRE missing 100",
+            "a: EXPIRE k x",
+            "a: EXPIRE k 9223372036854775807",
+            "a: EXPIRE k -9223372036854775808",
+            "a: PEXPIRE k 9223372036854775807",
+            "a: EXPIRE k 200 NX",
+            "a: EXPIRE k 200 XX",
+            "a: EXPIRE k 100 GT",
+            "a: EXPIRE k 300 GT",
+            "a: EXPIRE k 300 LT",
+            "a: EXPIRE k 50 LT",
+            "a: TTL k",
+            "a: EXPIRE k 10 NX XX",
+            "a: EXPIRE k 10 GT LT",
+            "a: EXPIRE k 10 GT XX",
+            "a: EXPIRE k 10 NONSENSE",
+            "a: EXPIRE k x NONSENSE",
+            "a: PERSIST k",
+            "a: EXPIRE k 10 GT",
+            "a: EXPIRE k 10 LT",
+            "a: EXPIRE k 0",
+            "a: EXISTS k",
+            "a: SET k v",
+            "a: PEXPIRE k -1",
+            "a: EXISTS k",
+            "a: SET k v",
+            "a: EXISTS k k new missing",
+            "a: DBSIZE",
+            "a: SELECT 3",
+            "a: GET k",
+            "a: DBSIZE",
+            "a: SET k third",
+            "a: SELECT 0",
+            "a: GET k",
+            "a: UNLINK k missing",
+            "a: DEL new new k",
+            "a: DEL",
+            "a: DBSIZE",
+            "a: FLUSHDB x",
+            "a: FLUSHDB SYNC ASYNC",
+            "a: FLUSHDB ASYNC",
+            "a: SELECT 3",
+            "a: DBSIZE",
+            "a: FLUSHALL",
+            "a: DBSIZE",
+        ],
+    );
+}
+
+#[test]
+fn messages_are_published_alike() {
+    check(
+        &[],
+        &[
+            "a: SUBSCRIBE news sport",
+            "a: SUBSCRIBE news",
+            "a: PING",
+            "a: PING hello",
+            "a: PING a b",
+            "a: GET k",
+            "a: CLIENT ID",
+            "a: CLIENT NONSENSE",
+            "a: NONSENSE",
+            "a: HELLO 3",
+            "a: PSUBSCRIBE n* s?ort n*",
+            "b: PUBLISH news hello",
+            "b: PUBLISH sport \\e",
+            "b: PUBLISH weather rain",
+            "b: PUBSUB CHANNELS nothing*",
+            "b: PUBSUB CHANNELS s*",
+            "b: PUBSUB CHANNELS a b",
+            "b: PUBSUB NUMSUB",
+            "b: PUBSUB NUMSUB news nothing",
+            "b: PUBSUB NUMPAT",
+            "b: PUBSUB NUMPAT x",
+            "a: UNSUBSCRIBE sport never",
+            "b: PUBSUB CHANNELS",
+            "a: UNSUBSCRIBE",
+            "a: UNSUBSCRIBE",
+            "a: GET k",
+            "a: PUNSUBSCRIBE never n*",
+            "a: PUNSUBSCRIBE",
+            "a: GET k",
+            "a: PUNSUBSCRIBE",
+            "b: PUBLISH news nobody",
+            "a: SUBSCRIBE news",
+            "a: RESET",
+            "a: GET k",
+            "b: PUBLISH news nobody",
+            "a: SUBSCRIBE",
+            "a: SUBSCRIBE one",
+            "a: QUIT",
+            "b: PUBLISH one nobody",
+        ],
+    );
+}
+
+#[test]
+fn resp3_clients_are_answered_alike() {
+    check(
+        &[],
+        &[
+            "a: HELLO 3",
+            "a: GET missing",
+            "a: SUBSCRIBE news",
+            "a: PING",
+            "a: PING hello",
+            "a: SET k v",
+            "a: PSUBSCRIBE n*",
+            "b: PUBLISH news hello",
+            "a: PUBLISH news self",
+            "a: UNSUBSCRIBE",
+            "a: UNSUBSCRIBE",
+            "a: PUNSUBSCRIBE n*",
+            "a: EXEC",
+            "a: WATCH k",
+            "b: SET k w",
+            "a: MULTI",
+            "a: GET k",
+            "a: EXEC",
+            "a: RESET",
+            "a: GET missing",
+        ],
+    );
+}
+
+#[test]
+fn transactions_are_carried_out_alike() {
+    check(
+        &[],
+        &[
+            "a: EXEC",
+            "a: DISCARD",
+            "a: MULTI",
+            "a: EXEC",
+            "a: MULTI",
+            "a: SET k v",
+            "b: GET k",
+            "a: GET k",
+            "a: SET k",
+            "a: EXEC",
+            "a: MULTI",
+            "a: SET k v",
+            "a: GET k",
+            "a: SET k v EX x",
+            "a: MULTI",
+            "a: WATCH k",
+            "a: PING",
+            "a: EXEC",
+            "a: MULTI",
+            "a: NONSENSE",
+            "a: PING",
+            "a: EXEC",
+            "a: MULTI",
+            "a: CLIENT NONSENSE",
+            "a: EXEC",
+            "a: MULTI",
+            "a: PUBLISH news x",
+            "a: SELECT 2",
+            "a: SET second v",
+            "a: EXEC",
+            "a: GET second",
+            "a: SELECT 0",
+            "a: MULTI",
+            "a: DISCARD",
+            "a: WATCH k",
+            "b: SET k w",
+            "a: MULTI",
+            "a: GET k",
+            "a: EXEC",
+            "a: WATCH k other",
+            "a: MULTI",
+            "a: GET k",
+            "a: EXEC",
+            "a: WATCH k",
+            "b: SET k x",
+            "a: UNWATCH",
+            "a: MULTI",
+            "a: GET k",
+            "a: EXEC",
+            "a: WATCH k",
+            "b: EXPIRE k 100",
+            "a: MULTI",
+            "a: EXEC",
+            "a: WATCH absent",
+            "b: SET absent v",
+            "a: MULTI",
+            "a: EXEC",
+            "a: WATCH absent",
+            "b: DEL absent",
+            "a: MULTI",
+            "a: EXEC",
+            "a: MULTI",
+            "a: SUBSCRIBE news sport",
+            "a: PING",
+            "a: EXEC",
+            "b: PUBLISH news hello",
+            "a: RESET",
+            "a: MULTI",
+            "a: RESET",
+            "a: EXEC",
+            "a: MULTI",
+            "a: QUIT",
+        ],
+    );
+}
+
+#[test]
+fn malformed_requests_are_refused_alike() {
+    let endless = format!("a! *{}", "1".repeat(70_000));
+    let endless_bulk = format!("a! *1\\r\\n${}", "1".repeat(70_000));
+    for last in [
+        "a! *x\\r\\n",
+        "a! *99999999999\\r\\n",
+        "a! *+1\\r\\n",
+        "a! *1\\r\\nx\\r\\n",
+        "a! *1\\r\\n\\r\\n",
+        "a! *1\\r\\n:1\\r\\n",
+        "a! *1\\r\\n*1\\r\\n$4\\r\\nPING\\r\\n",
+        "a! *1\\r\\n$-1\\r\\n",
+        "a! *1\\r\\n$x\\r\\n",
+        "a! *1\\r\\n$\\r\\n",
+        "a! *1\\r\\n$1048577\\r\\n",
+        "a! *1\\r\\n$99999999999999999999\\r\\n",
+        "a: POST /",
+        "a: post",
+        "a: Host: localhost",
+        &endless,
+        &endless_bulk,
+    ] {
+        check(&[], &["a: PING", "a! *0\\r\\n", "a! *-1\\r\\n", "a: PING", last]);
+    }
+}
+
+#[test]
+fn requests_may_be_cut_and_joined_alike() {
+    check(
+        &[],
+        &[
+            "a! *",
+            "a! 2\\r",
+            "a! \\n$4\\r\\nEC",
+            "a! HO\\r\\n$2\\r\\nhi",
+            "a! \\r\\n*1\\r\\n$4\\r\\nPING\\r\\n*1\\r\\n$4\\r\\nPING\\r\\n*2\\r\\n$4\\r\\nPI",
+            "a! NG\\r\\n$0\\r\\n\\r\\n*0\\r\\n*1\\r\\n$4\\r\\nPING\\r\\n",
+        ],
+    );
+}
+
+#[test]
+fn a_password_is_demanded_alike() {
+    let options = ["--requirepass", "secret"];
+    check(
+        &options,
+        &[
+            "a: PING",
+            "a: NONSENSE",
+            "a: GET",
+            "a: PUBLISH a b",
+            "a: HELLO 3",
+            "a: HELLO 3 AUTH default wrong",
+            "a: HELLO 3 SETNAME x",
+            "a: AUTH wrong",
+            "a: AUTH default wrong",
+            "a: AUTH nobody secret",
+            "a: AUTH",
+            "a: AUTH a b c",
+            "a: CLIENT GETNAME",
+            "a: AUTH secret",
+            "a: PING",
+            "a: RESET",
+            "a: PING",
+            "a: AUTH default secret",
+            "a: PING",
+            "b: HELLO 3 AUTH default secret",
+            "b: GET k",
+            "c: QUIT",
+        ],
+    );
+    for last in ["a! *11\\r\\n", "a! *1\\r\\n$16385\\r\\n", "a! *x\\r\\n"] {
+        check(&options, &["a: PING", last]);
+    }
+}
+
+#[test]
+fn memory_is_refused_alike() {
+    check(
+        &["--maxmemory", "1"],
+        &[
+            "a: SET k v",
+            "a: SETNX k v",
+            "a: SETEX k 10 v",
+            "a: PSETEX k 10 v",
+            "a: GET k",
+            "a: DEL k",
+            "a: EXPIRE k 10",
+            "a: PUBLISH news x",
+        ],
+    );
+}
+
+#[test]
+fn clients_beyond_the_limit_are_refused_alike() {
+    check(&["--maxclients", "2"], &["a: PING", "b: PING", "c! \\e", "a: PING"]);
+}
+
+#[test]
+fn clients_are_described_by_the_same_fields() {
+    let redis = Redis::start(&[]);
+    let mut broker = BrokerUnderTest::new(&[]);
+    let (name, bytes) = parse("a: CLIENT INFO");
+    broker.receive(name, &bytes);
+    let mut socket = redis.connect();
+    socket.write_all(&bytes).unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+
+    let fields = |answer: &[u8]| -> Vec<String> {
+        let text = String::from_utf8(answer.to_vec()).unwrap();
+        let line = text.lines().nth(1).unwrap();
+        line.split(' ').map(|field| field.split('=').next().unwrap().to_owned()).collect()
+    };
+    let (ours, theirs) = (fields(&broker.clients[name].sent), fields(&answer));
+    assert_eq!(ours[..theirs.len()], theirs);
+}
+
+/// Runs the script against both and compares.
+fn check(options: &[&str], script: &[&str]) {
+    let redis = Redis::start(options);
+    let mut broker = BrokerUnderTest::new(options);
+    let mut sockets: BTreeMap<&str, UnixStream> = BTreeMap::new();
+    for line in script {
+        let (name, bytes) = parse(line);
+        let socket = sockets.entry(name).or_insert_with(|| redis.connect());
+        // A peer that has closed is noticed by what it sent.
+        let _ = socket.write_all(&bytes);
+        broker.receive(name, &bytes);
+        for (name, client) in &mut broker.clients {
+            let expected = std::mem::take(&mut client.sent);
+            let Some(socket) = sockets.get_mut(name.as_str()) else { continue };
+            let got = read(socket, expected.len());
+            assert_eq!(
+                shown(&expected),
+                shown(&got),
+                "broker (left) and Redis (right), to {name} after {line}"
+            );
+        }
+    }
+    for (name, mut socket) in sockets {
+        socket.shutdown(std::net::Shutdown::Write).ok();
+        let mut rest = Vec::new();
+        match socket.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("Redis does not close {name}: {error}"),
+        }
+        let is_closed = broker.clients[name].is_shut_down;
+        assert_eq!(shown(&rest), "", "Redis has more for {name}; the broker has closed it: {is_closed}");
+    }
+}
+
+/// Up to `count` bytes: fewer if Redis closes or has no more to say for a while.
+fn read(socket: &mut UnixStream, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    let mut filled = 0;
+    while filled < count {
+        match socket.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    bytes.truncate(filled);
+    bytes
+}
+
+/// Readable, and without what differs by nature: the number of a connection.
+fn shown(bytes: &[u8]) -> String {
+    let text = bytes.escape_ascii().to_string();
+    let Some(at) = text.find(r"$2\r\nid\r\n:") else { return text };
+    let start = at + r"$2\r\nid\r\n:".len();
+    let end = start + text[start..].find('\\').unwrap_or(0);
+    format!("{}ID{}", &text[..start], &text[end..])
+}
+
+/// The client's name and the bytes that it sends.
+fn parse(line: &str) -> (&str, Vec<u8>) {
+    let (name, rest) = line.split_at(1);
+    let (kind, rest) = rest.split_at(1);
+    match kind {
+        "!" => (name, unescape(&rest[1..])),
+        _ => {
+            let words: Vec<Vec<u8>> = rest[1..].split(' ').map(unescape).collect();
+            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            let mut bytes = Vec::new();
+            encode_command(&words, &mut bytes);
+            (name, bytes)
+        }
+    }
+}
+
+fn unescape(word: &str) -> Vec<u8> {
+    let plain = word.replace("\\e", "").replace("\\s", " ").replace("\\r", "\r");
+    plain.replace("\\n", "\n").replace("\\0", "\0").into_bytes()
+}
+
+struct BrokerUnderTest {
+    broker: Broker,
+    clients: BTreeMap<String, ClientUnderTest>,
+}
+
+struct ClientUnderTest {
+    socket: SocketKey,
+    sent: Vec<u8>,
+    is_shut_down: bool,
+}
+
+impl BrokerUnderTest {
+    fn new(options: &[&str]) -> Self {
+        let option = |name| options.iter().skip_while(move |&&option| option != name).nth(1).copied();
+        let number = |name| option(name).map(|number| number.parse::<usize>().unwrap());
+        let broker = Broker::new(BrokerOptions {
+            memory_bytes: number("--maxmemory").unwrap_or(1 << 20),
+            clients_max: number("--maxclients").unwrap_or(100),
+            message_bytes: BULK_BYTES,
+            output_bytes_max: 1 << 20,
+            buffer_bytes_max: 1 << 24,
+            password: option("--requirepass").map(|password| password.as_bytes().into()),
+            version: "0.0.0",
+            wall_clock: WallClock {
+                at: Time::ZERO,
+                since_epoch: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap(),
+            },
+            counters: Arc::default(),
+        });
+        Self { broker, clients: BTreeMap::new() }
+    }
+
+    fn receive(&mut self, name: &str, bytes: &[u8]) {
+        if !self.clients.contains_key(name) {
+            let slot = Slot(u32::try_from(self.clients.len()).unwrap());
+            let socket = SocketKey { slot, generation: 7 };
+            self.clients
+                .insert(name.to_owned(), ClientUnderTest { socket, sent: Vec::new(), is_shut_down: false });
+            self.broker.accepted(Time::ZERO, socket);
+        }
+        self.broker.received(Time::ZERO, self.clients[name].socket, bytes);
+        while let Some(socket) = self.broker.next_to_send() {
+            let outgoing = self.broker.outgoing(socket).to_vec();
+            self.broker.sent(socket, outgoing.len());
+            let client = self.clients.values_mut().find(|client| client.socket == socket).unwrap();
+            client.sent.extend(outgoing);
+        }
+        while let Some(output) = self.broker.next_output() {
+            if let Output::Shutdown { socket } = output {
+                let client = self.clients.values_mut().find(|client| client.socket == socket).unwrap();
+                client.is_shut_down = true;
+                self.broker.hung_up(socket, HangUp::Closed);
+            }
+        }
+    }
+}
+
+/// A redis-server of its own on a Unix socket: no port that another might take.
+struct Redis {
+    process: Child,
+    directory: PathBuf,
+}
+
+impl Redis {
+    fn start(options: &[&str]) -> Self {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("courier-redis-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let bulk_bytes = BULK_BYTES.to_string();
+        let process = Command::new("redis-server")
+            .args(["--port", "0", "--unixsocket", "redis.sock", "--save", ""])
+            .args(["--proto-max-bulk-len", &bulk_bytes])
+            .args(options)
+            .current_dir(&directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed (make test installs it)");
+        Self { process, directory }
+    }
+
+    fn connect(&self) -> UnixStream {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match UnixStream::connect(self.directory.join("redis.sock")) {
+                Ok(socket) => {
+                    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+                    return socket;
+                }
+                Err(error) if Instant::now() > deadline => panic!("redis-server does not listen: {error}"),
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+        std::fs::remove_dir_all(&self.directory).ok();
+    }
+}
+
+/// The least that Redis takes for `proto-max-bulk-len`.
+const BULK_BYTES: usize = 1 << 20;
