@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::base::queue::ShardIndex;
+use crate::driver::sys::signals::Signal;
 
 /// What the server wants of all threads. Only ever rises; a thread looks at it each time it is told something.
 #[derive(Debug, Default)]
@@ -43,6 +44,8 @@ pub enum Report {
     Drained(ShardIndex),
     /// Redis said no before it ever said yes, in a way that will not mend by itself.
     Refused { reason: String },
+    /// The process was sent a signal.
+    Signal(Signal),
     /// It has returned; without an order to, that is a fault.
     Returned { thread: String },
 }

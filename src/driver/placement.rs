@@ -121,6 +121,22 @@ impl Machine {
     }
 }
 
+impl Placement {
+    /// The CPUs that a thread with this place is bound to.
+    pub fn cpus(&self, pinned: Option<usize>) -> Vec<usize> {
+        pinned.map_or_else(|| self.unpinned.clone(), |cpu| vec![cpu])
+    }
+}
+
+impl fmt::Display for Placement {
+    /// `shards=1,2,3 reader=0`; a tilde for a thread that is not pinned.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |cpu: &Option<usize>| cpu.map_or_else(|| "~".to_owned(), |cpu| cpu.to_string());
+        let shards: Vec<String> = self.shards.iter().map(name).collect();
+        write!(formatter, "shards={} reader={}", shards.join(","), name(&self.reader))
+    }
+}
+
 fn default_shards(cpus: &[Cpu], reader_cpu: Option<usize>, quota: Option<usize>) -> usize {
     let others: Vec<&Cpu> = cpus.iter().filter(|cpu| Some(cpu.number) != reader_cpu).collect();
     let has_own = others.len() < cpus.len() || reader_cpu.is_some();

@@ -1,6 +1,6 @@
 //! The reader's thread: Redis or the embedded broker's clients on one side, the shards' queues on the other.
 //!
-//! A turn: reap the ring -> outcomes of dials -> controls of the shards -> timers -> send -> fill the queues; when none
+//! A turn: reap the ring -> outcomes of dials -> controls of the shards -> timers -> fill the queues -> send; when none
 //! of these found anything to do, rest. What a full queue does not take stays in the machine, which bounds it; it is
 //! offered again every millisecond.
 
@@ -111,8 +111,8 @@ impl ReaderLoop {
         is_busy |= self.tick(now);
         // The first turn of all finds what a new machine wants.
         self.carry_out();
-        is_busy |= self.send(now);
         is_busy |= self.fill_queues(now);
+        is_busy |= self.send(now);
         is_busy
     }
 

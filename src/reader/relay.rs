@@ -16,8 +16,8 @@ use crate::base::deadlines::Deadlines;
 use crate::base::limits::{CHANNEL_LINGER, Limits};
 use crate::base::position::{Epoch, Position};
 use crate::base::queue::{
-    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published,
-    Replayed, ShardIndex, Since,
+    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Replayed,
+    ShardIndex, Since,
 };
 use crate::base::socket::SocketKey;
 use crate::base::time::Time;

@@ -273,7 +273,8 @@ impl Shard {
                     encoded += 1;
                 }
                 Replayed::Gap { position, from, reason } => {
-                    format.encode_gap(&GapNotice { epoch, position, channel, from: Some(from), reason }, bytes);
+                    format
+                        .encode_gap(&GapNotice { epoch, position, channel, from: Some(from), reason }, bytes);
                     self.counters.gap(reason);
                 }
             }
