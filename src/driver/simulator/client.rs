@@ -86,8 +86,11 @@ impl Client {
         self.last_id.is_some()
     }
 
-    pub(super) fn disconnected(&mut self) {
-        self.place = None;
+    /// The connection there has ended, if it still is this client's.
+    pub(super) fn disconnected(&mut self, place: (usize, Slot)) {
+        if self.place == Some(place) {
+            self.place = None;
+        }
     }
 
     /// Now and then a client has had enough.

@@ -331,7 +331,7 @@ impl World {
                     let entry = side.sockets.remove(&socket.slot).expect("an open socket is closed");
                     assert!(entry.told_hang_up, "a socket is closed after its hang-up, seed {}", self.seed);
                     side.free_slots.push(socket.slot.0);
-                    entry.into_client(&mut self.clients);
+                    self.clients[entry.client].disconnected((index, socket.slot));
                 }
                 Output::AskAdmin { .. } | Output::Notice(_) | Output::Drained => {
                     unreachable!("no client asks for the admin side")
@@ -382,7 +382,9 @@ impl World {
         let bytes = side.socket_take(slot, &mut self.random);
         client.hear(&bytes, &self.redis.published, self.seed);
         side.tell_writable(self.now, slot);
-        self.shards[shard].release_client(slot, &mut self.clients);
+        if self.shards[shard].is_over(slot) {
+            self.clients[index].disconnected((shard, slot));
+        }
     }
 
     fn time_passes(&mut self) {
@@ -459,6 +461,8 @@ impl World {
         }
         for index in 0..self.shards.len() {
             self.now = self.now.after(Duration::from_secs(60));
+            self.shards[index].tell_all_writable(self.now);
+            self.carry_out_shard(index);
             self.shard_turn(index);
             self.shard_turn(index);
         }
@@ -566,6 +570,12 @@ impl ShardSide {
         }
     }
 
+    /// A peer that is gone answers with a reset, and what waits for its socket hears of it.
+    fn tell_all_writable(&mut self, now: Time) {
+        let slots: Vec<Slot> = self.sockets.keys().copied().collect();
+        slots.into_iter().for_each(|slot| self.tell_writable(now, slot));
+    }
+
     /// Tells the shard of every socket whose receive has ended.
     fn tell_hang_ups(&mut self, now: Time) {
         let ended = |(_, socket): &(&Slot, &mut network::Socket)| {
@@ -581,13 +591,13 @@ impl ShardSide {
         }
     }
 
-    /// A client that has read the server's end to its last byte hangs up as well.
-    fn release_client(&mut self, slot: Slot, clients: &mut [Client]) {
-        let Some(socket) = self.sockets.get_mut(&slot) else { return };
+    /// Whether the client has read the server's end to its last byte; then it hangs up as well.
+    fn is_over(&mut self, slot: Slot) -> bool {
+        let Some(socket) = self.sockets.get_mut(&slot) else { return true };
         if socket.server_ended && socket.is_empty() {
             socket.client_ended = true;
-            clients[socket.client].disconnected();
         }
+        socket.client_ended
     }
 }
 

@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 use crate::base::random::Random;
 use crate::base::socket::SocketKey;
 
-use super::client::Client;
-
 #[derive(Debug)]
 pub(super) struct Socket {
     /// Whose it is: an index into the clients.
@@ -72,10 +70,5 @@ impl Socket {
     pub(super) fn take(&mut self, random: &mut Random) -> Vec<u8> {
         let most = random.below(self.buffer.len() as u64 + 1);
         self.buffer.drain(..usize::try_from(most).expect("at most what is there")).collect()
-    }
-
-    /// The descriptor is closed: its client, if it has not noticed yet, has lost what it had not read.
-    pub(super) fn into_client(self, clients: &mut [Client]) {
-        clients[self.client].disconnected();
     }
 }
