@@ -59,6 +59,8 @@ impl Default for Limits {
     }
 }
 
+/// Shards of one process. Beyond: `--shards` is refused.
+pub const SHARDS: usize = 1_024;
 /// Field lines of one request head. Beyond: 431, as for a head of too many bytes.
 pub const HEAD_FIELDS: usize = 100;
 /// Channels of one connection (`too-many-channels`).
@@ -71,6 +73,10 @@ pub const GATHER_BYTES: usize = 64 * KIB;
 pub const SCRATCH_BYTES: usize = MIB;
 /// Batches or other items in one shard's queue.
 pub const QUEUE_ITEMS: usize = 4_096;
+/// Items that a shard takes from its queue in one turn; the rest wait there.
+pub const DELIVERIES_PER_TURN: usize = 256;
+/// Controls that the reader takes in one turn.
+pub const CONTROLS_PER_TURN: usize = 1_024;
 /// Controls that wait for the reader in one queue from all shards.
 pub const CONTROL_ITEMS: usize = 16_384;
 /// A head goes out at the last `Joined`, or after this at the latest.
