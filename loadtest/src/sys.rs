@@ -223,13 +223,18 @@ fn set_option<T>(stream: &TcpStream, level: i32, name: i32, value: &T) -> io::Re
     check(result).map(drop)
 }
 
+#[allow(clippy::cast_possible_truncation)] // 2 and 10.
+const FAMILY_V4: libc::sa_family_t = libc::AF_INET.unsigned_abs() as libc::sa_family_t;
+#[allow(clippy::cast_possible_truncation)]
+const FAMILY_V6: libc::sa_family_t = libc::AF_INET6.unsigned_abs() as libc::sa_family_t;
+
 fn native_address(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     // SAFETY: all zeros is a valid sockaddr_storage.
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let length = match address {
         SocketAddr::V4(address) => {
             let native = libc::sockaddr_in {
-                sin_family: libc::AF_INET.unsigned_abs() as libc::sa_family_t,
+                sin_family: FAMILY_V4,
                 sin_port: address.port().to_be(),
                 sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
                 sin_zero: [0; 8],
@@ -240,7 +245,7 @@ fn native_address(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen
         }
         SocketAddr::V6(address) => {
             let native = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6.unsigned_abs() as libc::sa_family_t,
+                sin6_family: FAMILY_V6,
                 sin6_port: address.port().to_be(),
                 sin6_flowinfo: address.flowinfo(),
                 sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },

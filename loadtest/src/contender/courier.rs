@@ -21,8 +21,8 @@ pub fn find(common: &Common) -> Result<PathBuf, Trouble> {
     }
     let here = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = here.into_iter().chain(std::env::split_paths(&path)).map(|folder| folder.join("courier"));
-    found.filter(|program| program.is_file()).next().ok_or_else(|| {
+    let mut found = here.into_iter().chain(std::env::split_paths(&path)).map(|folder| folder.join("courier"));
+    found.find(|program| program.is_file()).ok_or_else(|| {
         Trouble::Usage(
             "courier is not next to this program: build it (cargo build --release), give --courier FILE, or leave it \
              out (--contenders send-loop,ring-loop)"

@@ -25,6 +25,8 @@ use crate::window::{Usage, Window};
 #[derive(Debug, Clone, Serialize)]
 pub struct Round {
     pub published: u64,
+    /// A message took longer than it may, or all of them did; the round went no further.
+    pub is_cut_short: bool,
     /// CPU time of the server for each message and subscriber.
     pub cpu_nanos_per_delivery: Option<f64>,
     pub latency: Option<Percentiles>,
@@ -79,12 +81,12 @@ fn round(bench: &Bench, arguments: &FanoutArguments, contender: &Contender) -> R
     let payload = Payload::new(arguments.common.payload);
     let mut publisher = Publisher::connect(&server.publish, &bench.channel, payload)?;
     let mut feed = Feed { bench, arguments, publisher: &mut publisher, swarm: &mut swarm, next: 0 };
-    feed.one_at_a_time(arguments.warm_up)?;
+    feed.warm_up()?;
     let window = Window::open(&server.observer, feed.swarm.processes())?;
-    match arguments.rate {
+    let is_complete = match arguments.rate {
         None => feed.one_at_a_time(arguments.messages)?,
         Some(rate) => feed.on_schedule(arguments.messages, rate)?,
-    }
+    };
     let published = feed.next;
     let usage = window.close()?;
     publisher.look_at_replies()?;
@@ -94,7 +96,8 @@ fn round(bench: &Bench, arguments: &FanoutArguments, contender: &Contender) -> R
         .server_cpu_seconds
         .filter(|_| tally.delivered > 0)
         .map(|seconds| seconds * 1e9 / real(tally.delivered));
-    Ok(Round { published, cpu_nanos_per_delivery, latency: latencies.percentiles(), usage, tally })
+    let (latency, is_cut_short) = (latencies.percentiles(), !is_complete);
+    Ok(Round { published, is_cut_short, cpu_nanos_per_delivery, latency, usage, tally })
 }
 
 /// Publishes the messages of one round in order.
@@ -108,31 +111,42 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// Publishes `count` messages, each when all subscribers have the one before.
-    fn one_at_a_time(&mut self, count: u64) -> Result<(), Trouble> {
-        let deadline = Instant::now() + self.arguments.common.round_patience;
-        for _ in 0..count {
+    /// Publishes the messages that do not count. They may get lost: a server may still be joining its subscribers.
+    fn warm_up(&mut self) -> Result<(), Trouble> {
+        for _ in 0..self.arguments.warm_up {
             self.publish(sys::monotonic_nanos())?;
-            if !self.wait(self.arguments.common.patience)? || Instant::now() >= deadline {
-                break; // What is missing is counted; more of the same would only take time.
-            }
+            self.wait(WARM_UP_PATIENCE.min(self.arguments.common.patience))?;
         }
         Ok(())
     }
 
-    /// Publishes `count` messages at `rate` a second, late ones at once.
-    fn on_schedule(&mut self, count: u64, rate: f64) -> Result<(), Trouble> {
+    /// Publishes `count` messages, each when all subscribers have the one before; whether all have them all.
+    fn one_at_a_time(&mut self, count: u64) -> Result<bool, Trouble> {
+        let deadline = Instant::now() + self.arguments.common.round_patience;
+        for _ in 0..count {
+            self.publish(sys::monotonic_nanos())?;
+            // What is missing is counted; more of the same would only take time.
+            if !self.wait(self.arguments.common.patience)? || Instant::now() >= deadline {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Publishes `count` messages at `rate` a second, late ones at once; whether all subscribers have them all.
+    fn on_schedule(&mut self, count: u64, rate: f64) -> Result<bool, Trouble> {
         let (start, start_nanos) = (Instant::now(), sys::monotonic_nanos());
+        let patience = self.arguments.common.round_patience;
         for number in 0..count {
             let due = Duration::from_secs_f64(real(number) / rate);
-            if due > self.arguments.common.round_patience {
-                break;
+            if due.max(start.elapsed()) > patience {
+                return Ok(false);
             }
             std::thread::sleep(due.saturating_sub(start.elapsed()));
             let due_nanos = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
             self.publish(start_nanos.saturating_add(due_nanos))?;
         }
-        self.wait(self.arguments.common.patience).map(drop)
+        self.wait(self.arguments.common.patience)
     }
 
     fn publish(&mut self, due_nanos: u64) -> Result<(), Trouble> {
@@ -146,6 +160,8 @@ impl Feed<'_> {
         self.swarm.wait_for(self.next, patience)
     }
 }
+
+const WARM_UP_PATIENCE: Duration = Duration::from_secs(2);
 
 fn summary(trial: &Trial<Round>, trials: &[Trial<Round>]) -> Summary {
     let mut latencies = Latencies::default();
@@ -180,7 +196,10 @@ fn table(summaries: &[Summary]) -> Table {
     ]);
     for summary in summaries {
         let latency = |figure: fn(&Percentiles) -> f64| {
-            summary.latency.as_ref().map_or("-".to_owned(), |latency| format!("{:.2}", figure(latency)))
+            summary
+                .latency
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |latency| format!("{:.2}", figure(latency)))
         };
         table.row(vec![
             summary.contender.to_owned(),
@@ -198,7 +217,8 @@ fn table(summaries: &[Summary]) -> Table {
 
 /// Whether every round was measured and every message delivered as it should be.
 fn is_good(trial: &Trial<Round>) -> bool {
-    trial.failures().next().is_none() && trial.measured().all(|round| round.tally.is_flawless())
+    trial.failures().next().is_none()
+        && trial.measured().all(|round| round.tally.is_flawless() && !round.is_cut_short)
 }
 
 fn remarks(trials: &[Trial<Round>]) -> Vec<String> {
@@ -210,6 +230,9 @@ fn remarks(trials: &[Trial<Round>]) -> Vec<String> {
                 Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
                 Outcome::Measured(round) => {
                     remarks.extend(round.usage.remarks().into_iter().map(|remark| format!("{of}: {remark}")));
+                    if round.is_cut_short {
+                        remarks.push(format!("{of}: cut short after message {}", round.published));
+                    }
                     remarks.extend(faults(&round.tally).map(|faults| format!("{of}: {faults}")));
                 }
             }

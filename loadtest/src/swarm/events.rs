@@ -43,17 +43,22 @@ impl EventReader {
             self.carry.extend_from_slice(rest);
         } else {
             self.carry.extend_from_slice(bytes);
+            // Only a line end can complete a block: a long message in many reads is looked through once, not each time.
+            if !bytes.contains(&b'\n') {
+                return self.bounded(payload);
+            }
             let taken = self.carry.len() - blocks(&self.carry, payload, &mut on_event).len();
             self.carry.drain(..taken);
-        }
-        if self.carry.len() > payload.bytes() + BLOCK_BYTES_MAX {
-            return Err(EndlessBlock);
         }
         if self.carry.is_empty() && self.carry.capacity() > 0 {
             // Thousands of streams were cut once or twice; what they needed for that is not kept.
             self.carry = Vec::new();
         }
-        Ok(())
+        self.bounded(payload)
+    }
+
+    fn bounded(&self, payload: &Payload) -> Result<(), EndlessBlock> {
+        if self.carry.len() > payload.bytes() + BLOCK_BYTES_MAX { Err(EndlessBlock) } else { Ok(()) }
     }
 }
 

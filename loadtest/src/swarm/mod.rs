@@ -91,7 +91,7 @@ impl Swarm {
             }
             if !self.hear(deadline)? {
                 return Ok(Connected {
-                    reason: total.reason.or(Some("no answer in time".to_owned())),
+                    reason: total.reason.or_else(|| Some("no answer in time".to_owned())),
                     ..total
                 });
             }
