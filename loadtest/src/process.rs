@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::sys;
 use crate::trouble::Trouble;
@@ -73,6 +74,16 @@ impl Process {
         }
     }
 
+    /// An error if it ends within `patience`: for when its sockets are gone, and itself perhaps not quite.
+    pub fn check_within(&mut self, patience: Duration) -> Result<(), Trouble> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            self.check()?;
+            std::thread::sleep(CHECK_INTERVAL);
+        }
+        Ok(())
+    }
+
     pub fn last_words(&self) -> String {
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         match String::from_utf8_lossy(&words).trim() {
@@ -91,6 +102,7 @@ impl Drop for Process {
 }
 
 const WORDS_BYTES: usize = 2_048;
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

@@ -32,8 +32,10 @@ impl Spread {
 #[derive(Debug, Clone)]
 pub struct Latencies(Histogram<u64>);
 
-/// A distribution on its way between processes: each bucket's value and how often it was met.
+/// A distribution on its way between processes and in the JSON file: each bucket's greatest value in nanoseconds and
+/// how often it was met, as the text `1000:3 2000:1`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Buckets(Vec<(u64, u64)>);
 
 /// What is shown of a distribution.
@@ -96,6 +98,26 @@ impl Latencies {
     }
 }
 
+impl From<Buckets> for String {
+    fn from(buckets: Buckets) -> Self {
+        let texts: Vec<Self> = buckets.0.iter().map(|(nanos, count)| format!("{nanos}:{count}")).collect();
+        texts.join(" ")
+    }
+}
+
+impl TryFrom<String> for Buckets {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bucket = |text: &str| {
+            let (nanos, count) = text.split_once(':')?;
+            Some((nanos.parse().ok()?, count.parse().ok()?))
+        };
+        let buckets = text.split_ascii_whitespace().map(bucket).collect::<Option<Vec<_>>>();
+        buckets.map(Self).ok_or("buckets are `nanoseconds:count`, with spaces between")
+    }
+}
+
 /// Ten minutes: what is later than that counts as that.
 const NANOS_MAX: u64 = 600_000_000_000;
 const DIGITS: u8 = 3;
@@ -126,6 +148,16 @@ mod tests {
         }
         assert_eq!(merged.percentiles(), all.percentiles());
         assert_eq!(merged.buckets(), all.buckets());
+    }
+
+    #[test]
+    fn a_distribution_travels_as_text() {
+        let mut latencies = Latencies::default();
+        [1_000, 1_000, 7].into_iter().for_each(|nanos| latencies.record(nanos));
+        let text = serde_json::to_string(&latencies.buckets()).unwrap();
+        assert_eq!(text, "\"7:1 1000:2\"");
+        assert_eq!(serde_json::from_str::<Buckets>(&text).unwrap(), latencies.buckets());
+        assert!(serde_json::from_str::<Buckets>("\"7:x\"").is_err());
     }
 
     #[test]

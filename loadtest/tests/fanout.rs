@@ -4,7 +4,8 @@
 mod support;
 
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{Pieces, TestServer, run};
@@ -243,4 +244,40 @@ fn wrong_usage_exits_with_2_and_says_what_is_missing() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
         assert!(error.contains(words), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn nothing_is_left_running_when_it_is_killed() {
+    let arguments = ["idle", "--contenders", "send-loop", "--connections", "8", "--rest", "60s"];
+    let mut loadtest =
+        Command::new(env!("CARGO_BIN_EXE_loadtest")).args(arguments).stderr(Stdio::null()).spawn().unwrap();
+    let parent = loadtest.id();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut children = children(parent);
+    while children.len() < 2 {
+        assert!(Instant::now() < deadline, "a bare loop and one process of subscribers start");
+        children = self::children(parent);
+    }
+    loadtest.kill().unwrap();
+    loadtest.wait().unwrap();
+    while children.iter().any(|&pid| is_running(pid)) {
+        assert!(Instant::now() < deadline, "they end with it");
+    }
+}
+
+/// The processes that `parent` started.
+fn children(parent: u32) -> Vec<u32> {
+    let folder = std::fs::read_dir("/proc").unwrap();
+    let pids = folder.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|&pid| state_and_parent(pid).is_some_and(|(_, of)| of == parent.to_string())).collect()
+}
+
+fn is_running(pid: u32) -> bool {
+    state_and_parent(pid).is_some_and(|(state, _)| state != "Z" && state != "X")
+}
+
+fn state_and_parent(pid: u32) -> Option<(String, String)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned);
+    Some((fields.next()?, fields.next()?))
 }

@@ -107,6 +107,11 @@ impl Server {
     pub fn check(&mut self) -> Result<(), Trouble> {
         self.process.as_mut().map_or(Ok(()), Process::check)
     }
+
+    /// An error if it has ended, or is about to: its connections broke.
+    pub fn check_after_failure(&mut self) -> Result<(), Trouble> {
+        self.process.as_mut().map_or(Ok(()), |process| process.check_within(END_TIMEOUT))
+    }
 }
 
 fn target(common: &Common) -> Result<Contender, Trouble> {
@@ -149,4 +154,6 @@ fn wait_until_up(process: &mut Process, address: SocketAddr) -> Result<(), Troub
 }
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a process may take to die once its sockets are gone.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);

@@ -119,7 +119,7 @@ impl Bench {
         if live == subscribers {
             return Ok(());
         }
-        server.check()?;
+        server.check_after_failure()?;
         let reason = reason.unwrap_or_else(|| "nobody says why".to_owned());
         Err(Trouble::Swarm(format!(
             "{live} of {subscribers} connected, {failed} failed; the first: {reason}"
