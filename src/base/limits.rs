@@ -91,6 +91,11 @@ pub const HISTORY_AGE: Duration = Duration::from_secs(60);
 pub const CHANNEL_LINGER: Duration = HISTORY_AGE;
 /// Channels in one SUBSCRIBE command.
 pub const SUBSCRIBE_BATCH: usize = 512;
+/// SUBSCRIBE and UNSUBSCRIBE commands that Redis has not answered yet; more channels wait for an answer.
+pub const SUBSCRIBES_IN_FLIGHT: usize = 4;
+/// Commands with replies that Redis has not answered yet, and bytes of those it has not taken. Beyond: refused.
+pub const ASK_COMMANDS: usize = 4_096;
+pub const ASK_BYTES: usize = 32 * MIB;
 /// RESP: nesting, elements of one aggregate and bytes of one bulk from an upstream Redis.
 pub const RESP_DEPTH: usize = 8;
 pub const RESP_ELEMENTS: usize = 1_048_576;

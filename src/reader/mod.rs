@@ -5,26 +5,51 @@
 //! wants what). Nothing here does I/O, reads a clock or draws randomness: see [`input`].
 
 pub mod broker;
+mod channels;
+mod history;
 pub mod input;
+mod redis;
+mod relay;
+mod router;
+mod sequence;
+mod sockets;
+mod subscriptions;
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::base::counters::ReaderCounters;
-use crate::base::limits::Limits;
+use crate::base::limits::{BROKER_OUTPUT_BYTES, Limits};
 use crate::base::position::Epoch;
-use crate::base::queue::{Delivery, ShardIndex};
+use crate::base::queue::{Control, Delivery, PublishOutcome, ShardIndex};
 use crate::base::socket::SocketKey;
 use crate::base::time::Time;
-use crate::reader::input::{Input, Link, Output};
+use crate::reader::broker::{Broker, BrokerOptions, WallClock};
+use crate::reader::channels::Waiter;
+use crate::reader::input::{Input, Output};
+use crate::reader::redis::Redis;
+use crate::reader::redis::ask::Asker;
+use crate::reader::relay::Relay;
+use crate::reader::sockets::Sockets;
+use crate::wire::resp::command::Command;
 
 /// The machine.
 #[derive(Debug)]
 pub struct Reader {
-    options: ReaderOptions,
-    outputs: VecDeque<Output>,
+    source: Source,
+    relay: Relay,
+    sockets: Sockets,
+    counters: Arc<ReaderCounters>,
+}
+
+/// Where messages come from, at work.
+#[derive(Debug)]
+enum Source {
+    Redis(Box<Redis>),
+    Embedded(Box<Broker>),
 }
 
 #[derive(Debug, Clone)]
@@ -46,7 +71,15 @@ pub struct ReaderOptions {
 pub enum Upstream {
     Redis(RedisOptions),
     /// Clients of courier's own broker.
-    Embedded,
+    Embedded(EmbeddedOptions),
+}
+
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// Clients of the broker must `AUTH` with it.
+    pub password: Option<Secret>,
+    /// What the machine's clock means, for expiries that are given as a date.
+    pub wall_clock: WallClock,
 }
 
 #[derive(Debug, Clone)]
@@ -96,47 +129,198 @@ impl std::fmt::Debug for Secret {
 
 impl Reader {
     pub fn new(options: ReaderOptions) -> Self {
-        let outputs = match &options.upstream {
-            Upstream::Redis(_) => {
-                VecDeque::from([Output::Dial { link: Link::Push }, Output::Dial { link: Link::Ask }])
+        let ReaderOptions { upstream, epoch, limits, counters, shards, seed, start } = options;
+        let mut relay = Relay::new(epoch, shards, &limits, seed, Arc::clone(&counters));
+        let source = match upstream {
+            Upstream::Redis(redis) => {
+                Source::Redis(Box::new(Redis::new(redis, seed, start, Arc::clone(&counters))))
             }
-            Upstream::Embedded => VecDeque::new(),
+            Upstream::Embedded(embedded) => {
+                relay.reached();
+                Source::Embedded(Box::new(broker(embedded, &limits, Arc::clone(&counters))))
+            }
         };
-        Self { options, outputs }
+        Self { source, relay, sockets: Sockets::default(), counters }
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.relay.epoch()
     }
 
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
-        let _ = (now, input, &self.options);
+        match &mut self.source {
+            Source::Redis(redis) => {
+                handle_redis(redis, &mut self.relay, &mut self.sockets, &self.counters, now, input);
+                redis.note_health(now, &self.relay);
+            }
+            Source::Embedded(broker) => {
+                handle_embedded(broker, &mut self.relay, &mut self.sockets, &self.counters, now, input);
+                relay_published(broker, &mut self.relay, now);
+            }
+        }
+        self.relay.write_gauges();
     }
 
     /// The next thing the driver shall do, in order.
     pub fn next_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let notice = self.relay.next_notice().map(Output::Notice);
+        notice.or_else(|| match &mut self.source {
+            Source::Redis(redis) => redis.next_output(),
+            Source::Embedded(broker) => broker.next_output(),
+        })
     }
 
     /// The next item for this shard's queue; the driver asks only while the queue has room.
+    // Hot: once per read and shard.
     pub fn next_delivery(&mut self, shard: ShardIndex) -> Option<Delivery> {
-        let _ = shard;
-        None
+        self.relay.next_delivery(shard)
     }
 
     /// A socket that has bytes to send and takes them. The driver sends `outgoing` and reports with `sent`.
     pub fn next_to_send(&mut self) -> Option<SocketKey> {
-        None
+        match &mut self.source {
+            Source::Redis(redis) => redis.next_to_send(&mut self.relay),
+            Source::Embedded(broker) => broker.next_to_send(),
+        }
     }
 
     pub fn outgoing(&self, socket: SocketKey) -> &[u8] {
-        let _ = socket;
-        &[]
+        match &self.source {
+            Source::Redis(redis) => redis.outgoing(socket),
+            Source::Embedded(broker) => broker.outgoing(socket),
+        }
     }
 
-    /// The kernel took so many bytes of `outgoing`; fewer than all of them: the socket's buffer is full.
+    /// The kernel took so many bytes of `outgoing`; fewer than all of them: the socket's buffer is full, and an
+    /// `Output::AwaitWritable` follows.
     pub fn sent(&mut self, now: Time, socket: SocketKey, bytes: usize) {
-        let _ = (now, socket, bytes);
+        let _ = now;
+        match &mut self.source {
+            Source::Redis(redis) => redis.sent(socket, bytes),
+            Source::Embedded(broker) => broker.sent(socket, bytes),
+        }
     }
 
     /// When `Input::Tick` is wanted, at the latest.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        let source = match &self.source {
+            Source::Redis(redis) => redis.next_deadline(),
+            Source::Embedded(broker) => broker.next_deadline(),
+        };
+        [source, self.relay.next_deadline()].into_iter().flatten().min()
     }
+}
+
+fn handle_redis(
+    redis: &mut Redis,
+    relay: &mut Relay,
+    sockets: &mut Sockets,
+    counters: &ReaderCounters,
+    now: Time,
+    input: Input<'_>,
+) {
+    match input {
+        Input::Connected { link, slot } => redis.connected(now, link, sockets.claim(slot)),
+        Input::DialFailed { link, reason } => redis.dial_failed(now, link, reason, relay),
+        Input::Accepted { .. } => unreachable!("a reader of Redis has no clients"),
+        Input::Received { socket, bytes } => {
+            counters.cells.received_bytes.add(bytes.len() as u64);
+            redis.received(now, socket, bytes, relay);
+        }
+        Input::HungUp { socket, cause } => redis.hung_up(now, socket, cause, relay),
+        Input::Writable { socket } => redis.writable(socket),
+        Input::Control(Control::Publish { shard, connection, name, payload }) => {
+            let channel = Bytes::copy_from_slice(name.as_bytes());
+            redis.publish(
+                &Command::Publish { channel, payload },
+                Asker::Publisher { shard, connection },
+                relay,
+            );
+        }
+        Input::Control(control) => change_routes(relay, now, control),
+        Input::Tick => {
+            relay.tick(now);
+            redis.tick(now, relay);
+        }
+    }
+}
+
+fn handle_embedded(
+    broker: &mut Broker,
+    relay: &mut Relay,
+    sockets: &mut Sockets,
+    counters: &ReaderCounters,
+    now: Time,
+    input: Input<'_>,
+) {
+    match input {
+        Input::Connected { .. } | Input::DialFailed { .. } => {
+            unreachable!("the embedded broker dials nobody")
+        }
+        Input::Accepted { slot } => broker.accepted(now, sockets.claim(slot)),
+        Input::Received { socket, bytes } => {
+            counters.cells.received_bytes.add(bytes.len() as u64);
+            broker.received(now, socket, bytes);
+        }
+        Input::HungUp { socket, cause } => broker.hung_up(socket, cause),
+        Input::Writable { socket } => broker.writable(socket),
+        Input::Control(Control::Publish { shard, connection, name, payload }) => {
+            broker.publish(name.as_bytes(), &payload);
+            relay_published(broker, relay, now);
+            relay.published(shard, connection, PublishOutcome::Accepted);
+        }
+        Input::Control(control) => {
+            change_routes(relay, now, control);
+            change_relayed(broker, relay, now);
+        }
+        Input::Tick => {
+            broker.tick(now);
+            relay.tick(now);
+            change_relayed(broker, relay, now);
+        }
+    }
+}
+
+/// Joins and leaves, which are the same for both sources.
+fn change_routes(relay: &mut Relay, now: Time, control: Control) {
+    match control {
+        Control::Join { shard, channel, name, connection, since } => {
+            relay.join(now, name, Waiter { shard, channel, connection, since });
+        }
+        Control::Leave { shard, channel, name } => relay.leave(now, &name, shard, channel),
+        Control::Publish { .. } => unreachable!("a publish goes to the source"),
+    }
+}
+
+/// The embedded broker needs no asking: what is wanted is acknowledged at once.
+fn change_relayed(broker: &mut Broker, relay: &mut Relay, now: Time) {
+    while let Some(name) = relay.subscribe_at_once() {
+        broker.relay(&name);
+    }
+    while let Some(name) = relay.unsubscribe_at_once() {
+        broker.stop_relaying(&name);
+    }
+    relay.finish_read(now);
+}
+
+/// What the broker's clients published, in order.
+fn relay_published(broker: &mut Broker, relay: &mut Relay, now: Time) {
+    for message in broker.published() {
+        relay.message(now, message.channel, message.payload);
+    }
+    broker.clear_published();
+    relay.finish_read(now);
+}
+
+fn broker(options: EmbeddedOptions, limits: &Limits, counters: Arc<ReaderCounters>) -> Broker {
+    Broker::new(BrokerOptions {
+        memory_bytes: limits.broker_memory_bytes,
+        clients_max: limits.broker_clients,
+        message_bytes: limits.message_bytes,
+        output_bytes_max: BROKER_OUTPUT_BYTES,
+        password: options.password.map(|password| password.reveal().as_bytes().into()),
+        version: env!("CARGO_PKG_VERSION"),
+        wall_clock: options.wall_clock,
+        counters,
+    })
 }

@@ -181,7 +181,7 @@ impl Shard {
         for waiting in channels {
             self.settle_channel(slot, waiting, seen, here, early, &mut notices, &mut replays);
         }
-        let first_replayed = replays.iter().map(|(_, message): &(_, Replayed)| message.position).min();
+        let first_replayed = replays.iter().map(|(_, piece): &(_, Replayed)| piece.position()).min();
         let first = first_replayed.into_iter().chain(self.first_owed(slot)).min();
         let position = first.map_or_else(|| self.hub.position(), |first| Position(first.0.saturating_sub(1)));
         let mut bytes = head;
@@ -245,7 +245,7 @@ impl Shard {
                 if here.is_none() && early.is_none() {
                     self.hub.start_at_end(subscription);
                 }
-                replays.extend(replay.into_iter().map(|message| (subscription, message)));
+                replays.extend(replay.into_iter().map(|piece| (subscription, piece)));
             }
         }
     }
@@ -258,20 +258,28 @@ impl Shard {
         mut replays: Vec<(SubscriptionIndex, Replayed)>,
         bytes: &mut Vec<u8>,
     ) {
-        replays.sort_by_key(|(_, message)| message.position);
-        let mut written = 0;
-        for (subscription, message) in &replays {
+        // Stable: a gap that begins behind the last message stays behind it.
+        replays.sort_by_key(|(_, piece)| piece.position());
+        let (epoch, mut encoded, mut written) = (self.epoch, 0, 0);
+        for (subscription, piece) in &replays {
             // What another channel got live in between goes first.
-            while self.gather_first(slot, Some(message.position), bytes).is_some() {
+            while self.gather_first(slot, Some(piece.position()), bytes).is_some() {
                 written += 1;
             }
             let (_, channel, mode) = self.hub.channel_of(*subscription);
-            let (epoch, position, payload) = (self.epoch, message.position, &message.payload[..]);
-            format.encode(&Event { epoch, position, channel, payload, mode }, bytes);
-            written += 1;
+            match *piece {
+                Replayed::Message { position, ref payload } => {
+                    format.encode(&Event { epoch, position, channel, payload, mode }, bytes);
+                    encoded += 1;
+                }
+                Replayed::Gap { position, from, reason } => {
+                    format.encode_gap(&GapNotice { epoch, position, channel, from: Some(from), reason }, bytes);
+                    self.counters.gap(reason);
+                }
+            }
         }
-        self.counters.cells.frames_encoded.add(replays.len() as u64);
-        self.counters.cells.messages_delivered.add(written);
+        self.counters.cells.frames_encoded.add(encoded);
+        self.counters.cells.messages_delivered.add(encoded + written);
     }
 
     /// The head of a stream that has not gone out, if it has not, and the stream's format.

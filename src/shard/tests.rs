@@ -189,7 +189,7 @@ impl Bench {
 }
 
 fn replayed(position: u64, payload: &'static str) -> Replayed {
-    Replayed { position: Position(position), payload: Bytes::from_static(payload.as_bytes()) }
+    Replayed::Message { position: Position(position), payload: Bytes::from_static(payload.as_bytes()) }
 }
 
 #[test]

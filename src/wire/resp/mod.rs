@@ -2,6 +2,7 @@
 //! what our own links to Redis read of it ([`reply`]).
 
 pub mod answer;
+pub mod command;
 pub mod reply;
 pub mod request;
 mod scan;

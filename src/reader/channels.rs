@@ -1,0 +1,165 @@
+//! The channels that the reader knows, and how each stands with the upstream.
+//!
+//! A channel that is in no state here is idle: nobody wants it and nothing is known of it. Names are found by hash;
+//! order never comes from the hash but from the slab, so a run repeats exactly. Knows nothing of routes or of bytes.
+//!
+//! Invariants: each name has one channel and each channel one name; `resubscribing` counts the channels in that state.
+//! Cost: finding a channel is one hash of its name.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+
+use crate::base::channel::ChannelName;
+use crate::base::position::Position;
+use crate::base::queue::{ChannelKey, ShardIndex, Since};
+use crate::base::slab::{Key, Slab};
+use crate::base::socket::SocketKey;
+use crate::base::time::Time;
+
+/// One use of one entry of the reader's table of channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ChannelId(Key);
+
+#[derive(Debug)]
+pub(super) struct Channels {
+    ids: HashMap<ChannelName, ChannelId, Seeded>,
+    channels: Slab<Channel>,
+    resubscribing: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) name: ChannelName,
+    state: State,
+    /// When the last route went; of meaning only while there is none.
+    pub(super) left_at: Time,
+    /// True exactly while the deadlines of lingering have an entry for this channel.
+    pub(super) is_timed: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// SUBSCRIBE is to be sent or under way. Those who joined wait for its acknowledgement.
+    Subscribing { waiters: Vec<Waiter> },
+    /// Acknowledged, and some shard wants it.
+    Live,
+    /// Acknowledged, and no shard wants it; its history goes on.
+    Lingering,
+    /// UNSUBSCRIBE is to be sent, or under way.
+    Unsubscribing { is_sent: bool },
+    /// The upstream was lost after this position: SUBSCRIBE is to be sent when it is back, or under way. Those who
+    /// join are answered at once, with a gap.
+    Resubscribing { lost_at: Position },
+}
+
+/// A join that is not answered yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) shard: ShardIndex,
+    pub(super) channel: ChannelKey,
+    pub(super) connection: SocketKey,
+    pub(super) since: Since,
+}
+
+impl ChannelId {
+    pub(super) fn index(self) -> usize {
+        self.0.index as usize
+    }
+}
+
+impl Channels {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { ids: HashMap::with_hasher(Seeded(seed)), channels: Slab::default(), resubscribing: 0 }
+    }
+
+    // Hot: once per message; one hash.
+    pub(super) fn find(&self, name: &[u8]) -> Option<ChannelId> {
+        self.ids.get(std::str::from_utf8(name).ok()?).copied()
+    }
+
+    pub(super) fn insert(&mut self, name: ChannelName, state: State, now: Time) -> ChannelId {
+        self.count(&state, 1);
+        let channel = Channel { name: name.clone(), state, left_at: now, is_timed: false };
+        let id = ChannelId(self.channels.insert(channel));
+        let before = self.ids.insert(name, id);
+        assert!(before.is_none(), "a name has one channel");
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: ChannelId) -> Channel {
+        let channel = self.channels.remove(id.0).expect("a channel that is removed is there");
+        self.ids.remove(&channel.name);
+        self.count(&channel.state, -1);
+        channel
+    }
+
+    /// The channel, unless its id is stale.
+    pub(super) fn get(&self, id: ChannelId) -> Option<&Channel> {
+        self.channels.get(id.0)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.channels.get_mut(id.0)
+    }
+
+    /// The state of a channel that is there.
+    pub(super) fn state(&self, id: ChannelId) -> &State {
+        &self.channels.get(id.0).expect("the channel is there").state
+    }
+
+    /// Those who wait for the acknowledgement, if it is awaited.
+    pub(super) fn waiters(&mut self, id: ChannelId) -> Option<&mut Vec<Waiter>> {
+        match &mut self.channels.get_mut(id.0)?.state {
+            State::Subscribing { waiters } => Some(waiters),
+            State::Live | State::Lingering | State::Unsubscribing { .. } | State::Resubscribing { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Changes the state of a channel that is there; returns the one before.
+    pub(super) fn change(&mut self, id: ChannelId, state: State) -> State {
+        self.count(&state, 1);
+        let channel = self.channels.get_mut(id.0).expect("the channel is there");
+        let before = std::mem::replace(&mut channel.state, state);
+        self.count(&before, -1);
+        before
+    }
+
+    /// All channels, in an order that is the same in every run.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ChannelId> {
+        self.channels.iter().map(|(key, _)| ChannelId(key))
+    }
+
+    /// How many channels were lost with the upstream and are not acknowledged again.
+    pub(super) fn resubscribing(&self) -> usize {
+        self.resubscribing
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    fn count(&mut self, state: &State, change: isize) {
+        if matches!(state, State::Resubscribing { .. }) {
+            self.resubscribing = self
+                .resubscribing
+                .checked_add_signed(change)
+                .expect("as many channels leave a state as enter it");
+        }
+    }
+}
+
+/// SipHash behind a secret: names come from clients, who must not be able to choose names that collide.
+#[derive(Debug, Clone)]
+struct Seeded(u64);
+
+impl BuildHasher for Seeded {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
+}

@@ -1,0 +1,54 @@
+//! Commands with replies, on a link of their own: matched in order, bounded, failed when the link drops.
+//!
+//! A command whose link drops may or may not have been carried out; whoever asked is told that it failed.
+
+use std::collections::VecDeque;
+
+use crate::base::limits::{ASK_BYTES, ASK_COMMANDS};
+use crate::base::queue::ShardIndex;
+use crate::base::socket::SocketKey;
+use crate::wire::resp::command::Command;
+
+/// Who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::reader) enum Asker {
+    /// The link itself, whether it is alive.
+    Liveness,
+    /// A client of the web side that publishes.
+    Publisher { shard: ShardIndex, connection: SocketKey },
+}
+
+/// Those who wait for a reply, in the order of their commands.
+#[derive(Debug, Default)]
+pub(super) struct Ask {
+    waiting: VecDeque<Asker>,
+}
+
+/// The queue is at its bound.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl Ask {
+    /// Appends the command to what Redis is to be sent.
+    pub(super) fn write(&mut self, command: &Command, asker: Asker, out: &mut Vec<u8>) -> Result<(), Full> {
+        // An empty queue takes a command of any size: payloads have a bound of their own.
+        let is_full = self.waiting.len() >= ASK_COMMANDS
+            || (out.len() + command.argument_bytes() > ASK_BYTES && !out.is_empty());
+        if is_full {
+            return Err(Full);
+        }
+        command.encode(out);
+        self.waiting.push_back(asker);
+        Ok(())
+    }
+
+    /// Who waits for the reply that came; none if nobody asked for it.
+    pub(super) fn answered(&mut self) -> Option<Asker> {
+        self.waiting.pop_front()
+    }
+
+    /// The link dropped: those whose commands have failed, in order.
+    pub(super) fn fail(&mut self) -> impl Iterator<Item = Asker> + use<> {
+        std::mem::take(&mut self.waiting).into_iter()
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether Redis can be heard, as the operator is told: one line a transition, a gauge, and the length of outages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::counters::ReaderCounters;
+use crate::base::time::Time;
+use crate::reader::input::Notice;
+use crate::reader::redis::login::Failure;
+
+#[derive(Debug)]
+pub(super) struct Health {
+    state: State,
+    /// The outages that are over, together.
+    outages: Duration,
+    counters: Arc<ReaderCounters>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Both links are ready and no channel waits to be subscribed again.
+    Up,
+    /// Not so since then, for the reason that was said last.
+    Down { since: Time, said: Option<Failure> },
+}
+
+impl Health {
+    /// Down, since nothing has been tried.
+    pub(super) fn new(now: Time, counters: Arc<ReaderCounters>) -> Self {
+        Self { state: State::Down { since: now, said: None }, outages: Duration::ZERO, counters }
+    }
+
+    /// A link failed. The line to say, unless it was said.
+    pub(super) fn failed(&mut self, now: Time, failure: Failure) -> Option<Notice> {
+        self.counters.cells.redis_up.set(0);
+        match &mut self.state {
+            State::Down { said, .. } if said.as_ref() == Some(&failure) => return None,
+            // The second link of a Redis that went away tells nothing new.
+            State::Down { said: Some(Failure::Down(_)), .. } if matches!(failure, Failure::Down(_)) => {
+                return None;
+            }
+            State::Down { said, .. } => *said = Some(failure.clone()),
+            State::Up => self.state = State::Down { since: now, said: Some(failure.clone()) },
+        }
+        Some(match failure {
+            Failure::Down(reason) => Notice::Down { reason },
+            Failure::Refused(reason) => Notice::Refused { reason },
+        })
+    }
+
+    /// Everything is as it should be. The line to say, if that is new.
+    pub(super) fn up(&mut self, now: Time) -> Option<Notice> {
+        let State::Down { since, .. } = self.state else { return None };
+        let outage = now.since(since);
+        self.outages += outage;
+        self.state = State::Up;
+        self.counters.cells.redis_up.set(1);
+        Some(Notice::Up { outage })
+    }
+
+    /// The outage that lasts is counted as it goes on.
+    pub(super) fn count_outage(&self, now: Time) {
+        let lasting = match self.state {
+            State::Up => Duration::ZERO,
+            State::Down { since, .. } => now.since(since),
+        };
+        let milliseconds = u64::try_from((self.outages + lasting).as_millis()).unwrap_or(u64::MAX);
+        self.counters.cells.redis_outage_milliseconds.set(milliseconds);
+    }
+}

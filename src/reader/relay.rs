@@ -1,0 +1,433 @@
+//! Joins, messages, acknowledgements and losses: what they do to the channels, and who is told.
+//!
+//! The same for both upstreams; how a channel is asked for lies in `redis` or in the embedded broker. Order is the
+//! whole matter: a shard's messages, its joins' answers and its gaps leave here in the order in which they happened.
+//!
+//! Invariants: each join is answered exactly once; a channel's messages are routed exactly from its acknowledgement to
+//! its loss; a position that was given to a client before a channel's acknowledgement is below the channel's
+//! `complete_since`, so nobody resumes across a time in which nobody listened without being told.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::base::channel::ChannelName;
+use crate::base::counters::ReaderCounters;
+use crate::base::deadlines::Deadlines;
+use crate::base::limits::{CHANNEL_LINGER, Limits};
+use crate::base::position::{Epoch, Position};
+use crate::base::queue::{
+    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published,
+    Replayed, ShardIndex, Since,
+};
+use crate::base::socket::SocketKey;
+use crate::base::time::Time;
+use crate::reader::channels::{ChannelId, Channels, State, Waiter};
+use crate::reader::history::{Bounds, History};
+use crate::reader::input::Notice;
+use crate::reader::router::{Route, Router};
+use crate::reader::sequence::Sequence;
+use crate::reader::subscriptions::{Event, Subscriptions};
+
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) channels: Channels,
+    pub(super) subscriptions: Subscriptions,
+    sequence: Sequence,
+    history: History,
+    router: Router,
+    upstream: Reach,
+    /// Acknowledged by what is being read; settled before the next message and at the read's end.
+    acknowledged: Vec<ChannelId>,
+    /// Forbidden by what is being read.
+    forbidden: Forbidden,
+    lingering: Deadlines<ChannelId>,
+    notices: VecDeque<Notice>,
+    counters: Arc<ReaderCounters>,
+}
+
+/// Whether channels can be subscribed at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Up,
+    Down,
+}
+
+#[derive(Debug, Default)]
+struct Forbidden {
+    count: usize,
+    first: Option<ChannelName>,
+}
+
+impl Relay {
+    pub(super) fn new(
+        epoch: Epoch,
+        shards: u16,
+        limits: &Limits,
+        seed: u64,
+        counters: Arc<ReaderCounters>,
+    ) -> Self {
+        Self {
+            channels: Channels::new(seed),
+            subscriptions: Subscriptions::default(),
+            sequence: Sequence::new(epoch),
+            history: History::new(Bounds::standard(limits.history_bytes)),
+            router: Router::new(shards, limits.spill_bytes),
+            upstream: Reach::Down,
+            acknowledged: Vec::new(),
+            forbidden: Forbidden::default(),
+            lingering: Deadlines::new(CHANNEL_LINGER),
+            notices: VecDeque::new(),
+            counters,
+        }
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.sequence.epoch()
+    }
+
+    /// A shard wants a channel.
+    pub(super) fn join(&mut self, now: Time, name: ChannelName, waiter: Waiter) {
+        let id = match self.channels.find(name.as_bytes()) {
+            Some(id) => id,
+            None => self.begin(now, name),
+        };
+        self.router.add(id, Route { shard: waiter.shard, channel: waiter.channel });
+        match *self.channels.state(id) {
+            State::Live => self.answer(id, waiter),
+            State::Lingering | State::Unsubscribing { is_sent: false } => {
+                self.channels.change(id, State::Live);
+                self.answer(id, waiter);
+            }
+            State::Unsubscribing { is_sent: true } => {
+                self.channels.change(id, State::Subscribing { waiters: vec![waiter] });
+                self.subscriptions.want(id);
+            }
+            State::Subscribing { .. } => {
+                self.channels.waiters(id).expect("the state has waiters").push(waiter);
+            }
+            State::Resubscribing { .. } => self.answer_without_upstream(id, waiter),
+        }
+    }
+
+    /// A shard wants a channel no longer.
+    pub(super) fn leave(&mut self, now: Time, name: &ChannelName, shard: ShardIndex, channel: ChannelKey) {
+        let Some(id) = self.channels.find(name.as_bytes()) else { return };
+        if !self.router.remove(id, Route { shard, channel }) || !self.router.routes(id).is_empty() {
+            return;
+        }
+        match self.channels.state(id) {
+            State::Live => {
+                self.channels.change(id, State::Lingering);
+                self.left(now, id);
+            }
+            State::Resubscribing { .. } => self.left(now, id),
+            // Lingers from its acknowledgement on.
+            State::Subscribing { .. } => {}
+            State::Lingering | State::Unsubscribing { .. } => {
+                unreachable!("a channel in this state has no route to lose")
+            }
+        }
+    }
+
+    /// A message from the upstream.
+    // Hot: once per message; one hash of the name, one copy into the history, one into the chunk.
+    pub(super) fn message(&mut self, now: Time, name: &[u8], payload: &[u8]) {
+        if !self.acknowledged.is_empty() {
+            self.settle(now);
+        }
+        let Some(id) = self.channels.find(name) else { return };
+        match self.channels.state(id) {
+            State::Live | State::Lingering | State::Unsubscribing { .. } => {}
+            // Still of the subscription before, whose end is under way: not of the one that is awaited.
+            State::Subscribing { .. } | State::Resubscribing { .. } => return,
+        }
+        let position = self.sequence.take();
+        self.counters.cells.messages_received.add(1);
+        self.history.append(id, position, now, payload);
+        self.router.route(id, position, payload);
+    }
+
+    /// The upstream answered.
+    pub(super) fn apply(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Subscribed(id) => self.acknowledged.push(id),
+            Event::Unsubscribed(id) => self.unsubscribed(id),
+            Event::Forbidden(ids) => {
+                self.settle(now);
+                ids.into_iter().for_each(|id| self.forbid(id));
+            }
+            Event::Nothing => {}
+        }
+    }
+
+    /// Takes the next channel that is to be subscribed as acknowledged, where nobody has to be asked.
+    pub(super) fn subscribe_at_once(&mut self) -> Option<ChannelName> {
+        let id = self.subscriptions.take_wanted(&self.channels)?;
+        self.acknowledged.push(id);
+        Some(self.channels.get(id)?.name.clone())
+    }
+
+    /// Ends the next channel that is to be unsubscribed, where nobody has to be asked.
+    pub(super) fn unsubscribe_at_once(&mut self) -> Option<ChannelName> {
+        let id = self.subscriptions.take_unwanted(&self.channels)?;
+        let name = self.channels.get(id)?.name.clone();
+        self.forget(id);
+        Some(name)
+    }
+
+    /// The end of a read: hands the shards what it gave.
+    pub(super) fn finish_read(&mut self, now: Time) {
+        self.settle(now);
+        if let Forbidden { count, first: Some(first) } = std::mem::take(&mut self.forbidden) {
+            self.notices.push_back(Notice::Forbidden { channels: count, first: first.as_str().to_owned() });
+        }
+    }
+
+    /// The upstream can be asked from here on; everything that was lost is to be subscribed again.
+    pub(super) fn reached(&mut self) {
+        self.upstream = Reach::Up;
+        for id in self.channels.ids() {
+            self.subscriptions.want(id);
+        }
+    }
+
+    /// The upstream is lost.
+    pub(super) fn lost(&mut self, now: Time) {
+        assert!(self.acknowledged.is_empty(), "a read is settled before its link is lost");
+        self.upstream = Reach::Down;
+        self.subscriptions.clear();
+        let lost_at = self.sequence.last();
+        let ids: Vec<ChannelId> = self.channels.ids().collect();
+        for id in ids {
+            match self.channels.state(id) {
+                State::Unsubscribing { .. } => {
+                    self.forget(id);
+                    continue;
+                }
+                State::Resubscribing { .. } => {}
+                State::Live | State::Lingering | State::Subscribing { .. } => {
+                    let before = self.channels.change(id, State::Resubscribing { lost_at });
+                    if let State::Subscribing { waiters } = before {
+                        waiters.into_iter().for_each(|waiter| self.answer_without_upstream(id, waiter));
+                    }
+                }
+            }
+            if self.router.routes(id).is_empty() {
+                self.left(now, id);
+            }
+        }
+    }
+
+    pub(super) fn published(&mut self, shard: ShardIndex, connection: SocketKey, outcome: PublishOutcome) {
+        self.router.push(shard, Delivery::Published(Published { connection, outcome }));
+    }
+
+    pub(super) fn tick(&mut self, now: Time) {
+        self.history.sweep(now);
+        while let Some(id) = self.lingering.take_due(now) {
+            self.linger_over(now, id);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        [self.history.next_deadline(), self.lingering.next()].into_iter().flatten().min()
+    }
+
+    pub(super) fn next_delivery(&mut self, shard: ShardIndex) -> Option<Delivery> {
+        self.router.next_delivery(shard, &mut self.sequence)
+    }
+
+    pub(super) fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    pub(super) fn write_gauges(&self) {
+        let cells = &self.counters.cells;
+        cells.upstream_channels.set(self.channels.len() as u64);
+        cells.history_bytes.set(self.history.bytes() as u64);
+        cells.spill_bytes.set(self.router.bytes() as u64);
+    }
+
+    /// Closes the batches at hand; what was acknowledged behind their messages becomes live.
+    fn settle(&mut self, now: Time) {
+        for shard in self.router.seal(now) {
+            self.notices.push_back(Notice::QueueFull { shard: shard.0 });
+        }
+        if !self.acknowledged.is_empty() {
+            self.settle_acknowledged(now);
+        }
+    }
+
+    /// A channel that nobody wanted so far.
+    fn begin(&mut self, now: Time, name: ChannelName) -> ChannelId {
+        let state = match self.upstream {
+            Reach::Up => State::Subscribing { waiters: Vec::new() },
+            Reach::Down => State::Resubscribing { lost_at: self.sequence.last() },
+        };
+        let id = self.channels.insert(name, state, now);
+        self.history.open(id, self.sequence.last());
+        if self.upstream == Reach::Up {
+            self.subscriptions.want(id);
+        }
+        id
+    }
+
+    fn forget(&mut self, id: ChannelId) {
+        self.channels.remove(id);
+        self.history.forget(id);
+        self.router.forget(id);
+    }
+
+    /// The answer to a join of a channel that is subscribed.
+    fn answer(&mut self, id: ChannelId, waiter: Waiter) {
+        let (replay, gap) = match waiter.since {
+            Since::Now => (Vec::new(), None),
+            Since::After(from) if self.router.is_full(waiter.shard) => {
+                (Vec::new(), Some(JoinGap { from, reason: GapReason::QueueFull }))
+            }
+            Since::After(from) => self.history.replay(id, from),
+        };
+        self.joined(waiter, JoinOutcome::Live { replay, gap });
+    }
+
+    /// The answer to a join at a time when nobody listens: what there is, and the gap that has begun.
+    fn answer_without_upstream(&mut self, id: ChannelId, waiter: Waiter) {
+        let reason = GapReason::UpstreamDown;
+        let last = self.sequence.last();
+        let outcome = match waiter.since {
+            Since::Now => JoinOutcome::Live { replay: Vec::new(), gap: Some(JoinGap { from: last, reason }) },
+            Since::After(from) if self.router.is_full(waiter.shard) => {
+                JoinOutcome::Live { replay: Vec::new(), gap: Some(JoinGap { from, reason }) }
+            }
+            Since::After(from) => {
+                let (mut replay, gap) = self.history.replay(id, from);
+                let from = replay.last().map_or(from, Replayed::position);
+                replay.push(Replayed::Gap { position: last, from, reason });
+                JoinOutcome::Live { replay, gap }
+            }
+        };
+        self.joined(waiter, outcome);
+    }
+
+    fn joined(&mut self, waiter: Waiter, outcome: JoinOutcome) {
+        let Waiter { shard, channel, connection, since: _ } = waiter;
+        let position = self.sequence.last();
+        self.router.push(shard, Delivery::Joined(Joined { connection, channel, position, outcome }));
+    }
+
+    /// What was acknowledged becomes live: gaps for those that had been lost, then the answers to those who wait.
+    fn settle_acknowledged(&mut self, now: Time) {
+        let mut waiting = Vec::new();
+        let mut lost: BTreeMap<Position, Vec<ChannelId>> = BTreeMap::new();
+        // A position of its own: what any client was given before lies below it.
+        let mut fresh: Option<Position> = None;
+        for id in std::mem::take(&mut self.acknowledged) {
+            let is_wanted = !self.router.routes(id).is_empty();
+            let state = if is_wanted { State::Live } else { State::Lingering };
+            match self.channels.change(id, state) {
+                State::Subscribing { waiters } => {
+                    let position = *fresh.get_or_insert_with(|| self.sequence.take());
+                    self.history.begin(id, position);
+                    waiting.extend(waiters.into_iter().map(|waiter| (id, waiter)));
+                }
+                State::Resubscribing { lost_at } => lost.entry(lost_at).or_default().push(id),
+                State::Live | State::Lingering | State::Unsubscribing { .. } => {
+                    unreachable!("only a channel that awaits it is acknowledged")
+                }
+            }
+            if !is_wanted {
+                self.left(now, id);
+            }
+        }
+        for (from, ids) in lost {
+            for (id, position) in self.gap(from, &ids, GapReason::UpstreamDown) {
+                self.history.mend(id, from, position, GapReason::UpstreamDown);
+            }
+        }
+        waiting.into_iter().for_each(|(id, waiter)| self.answer(id, waiter));
+    }
+
+    /// Tells every shard that wants these channels; returns the position of each channel's gap.
+    fn gap(&mut self, from: Position, ids: &[ChannelId], reason: GapReason) -> Vec<(ChannelId, Position)> {
+        let positions: Vec<(ChannelId, Position)> = ids.iter().map(|&id| (id, self.sequence.take())).collect();
+        let mut shards: BTreeMap<ShardIndex, Vec<(ChannelKey, Position)>> = BTreeMap::new();
+        for &(id, position) in &positions {
+            for route in self.router.routes(id) {
+                shards.entry(route.shard).or_default().push((route.channel, position));
+            }
+        }
+        for (shard, channels) in shards {
+            self.router.push(shard, Delivery::Gap(Gap { channels, from, reason }));
+        }
+        positions
+    }
+
+    fn unsubscribed(&mut self, id: ChannelId) {
+        match self.channels.state(id) {
+            State::Unsubscribing { is_sent: true } => self.forget(id),
+            // Joined again in the meantime: its SUBSCRIBE follows.
+            State::Subscribing { .. } => {}
+            State::Live
+            | State::Lingering
+            | State::Unsubscribing { is_sent: false }
+            | State::Resubscribing { .. } => unreachable!("only a channel that awaits it is unsubscribed"),
+        }
+    }
+
+    /// The upstream does not let us read the channel: those who wait are told, and those who had it.
+    fn forbid(&mut self, id: ChannelId) {
+        match self.channels.change(id, State::Lingering) {
+            State::Subscribing { waiters } => {
+                waiters.into_iter().for_each(|waiter| self.joined(waiter, JoinOutcome::Forbidden));
+            }
+            State::Resubscribing { lost_at } => {
+                self.gap(lost_at, &[id], GapReason::Forbidden);
+            }
+            State::Live | State::Lingering | State::Unsubscribing { .. } => {
+                unreachable!("only a channel that awaits an acknowledgement is forbidden")
+            }
+        }
+        if let Some(channel) = self.channels.get(id) {
+            self.forbidden.count += 1;
+            self.forbidden.first.get_or_insert_with(|| channel.name.clone());
+        }
+        self.forget(id);
+    }
+
+    /// The channel's last route went, or it is seen to have none: it lingers from now on.
+    fn left(&mut self, now: Time, id: ChannelId) {
+        self.channels.get_mut(id).expect("the channel is there").left_at = now;
+        self.watch(now, id);
+    }
+
+    /// One entry a channel, however often it is joined and left: it may linger twice as long, not grow twice.
+    fn watch(&mut self, now: Time, id: ChannelId) {
+        let channel = self.channels.get_mut(id).expect("the channel is there");
+        if !std::mem::replace(&mut channel.is_timed, true) {
+            self.lingering.add(now, id);
+        }
+    }
+
+    /// The channel's entry came due.
+    fn linger_over(&mut self, now: Time, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        channel.is_timed = false;
+        let is_over = now.since(channel.left_at) >= CHANNEL_LINGER;
+        if !self.router.routes(id).is_empty() {
+            return;
+        }
+        match self.channels.state(id) {
+            State::Lingering | State::Resubscribing { .. } if !is_over => self.watch(now, id),
+            State::Lingering => {
+                self.channels.change(id, State::Unsubscribing { is_sent: false });
+                self.subscriptions.unwant(id);
+            }
+            // While the upstream is there its SUBSCRIBE is under way, and it lingers from its acknowledgement on.
+            State::Resubscribing { .. } if self.upstream == Reach::Down => self.forget(id),
+            State::Resubscribing { .. }
+            | State::Subscribing { .. }
+            | State::Live
+            | State::Unsubscribing { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Which shard wants which channel, and what waits for each shard.
+//!
+//! Of one read, each shard gets one batch; the batches share one chunk, into which each payload that anyone wants was
+//! copied once (the driver only lends the bytes it read). What a shard's queue does not take waits here, in order, up to
+//! `limits.spill_bytes`; beyond, messages are dropped and owed as a gap. Nobody waits for anybody.
+//!
+//! Invariants: what a shard is given is in rising position; an answer to a join or a publish is never dropped; while a
+//! shard is owed a gap it is given no messages, so the gap lies exactly where they are missing.
+//! Cost: a read allocates its chunk and one list a shard; a message nothing.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::base::limits::KIB;
+use crate::base::number::small;
+use crate::base::position::Position;
+use crate::base::queue::{Batch, ChannelKey, Delivery, Gap, GapReason, Message, ShardIndex};
+use crate::base::time::Time;
+use crate::reader::channels::ChannelId;
+use crate::reader::sequence::Sequence;
+
+#[derive(Debug)]
+pub(super) struct Router {
+    /// By the index of the channel's id.
+    routes: Vec<SmallVec<[Route; 2]>>,
+    shards: Vec<Outbox>,
+    /// The payloads of the read at hand.
+    chunk: Vec<u8>,
+    spill_bytes_max: usize,
+}
+
+/// One shard wants a channel, and knows it by this key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) shard: ShardIndex,
+    pub(super) channel: ChannelKey,
+}
+
+/// What waits for one shard.
+#[derive(Debug, Default)]
+struct Outbox {
+    /// Of the read at hand.
+    messages: Vec<Message>,
+    waiting: VecDeque<Delivery>,
+    /// The sum of the waiting items' `queue_bytes`.
+    bytes: usize,
+    owed: Option<Owed>,
+}
+
+/// Messages that were dropped.
+#[derive(Debug)]
+struct Owed {
+    from: Position,
+    channels: BTreeSet<ChannelKey>,
+}
+
+impl Router {
+    pub(super) fn new(shards: u16, spill_bytes_max: usize) -> Self {
+        Self {
+            routes: Vec::new(),
+            shards: (0..shards).map(|_| Outbox::default()).collect(),
+            chunk: Vec::new(),
+            spill_bytes_max,
+        }
+    }
+
+    /// Adds the shard's route, or gives it its new key.
+    pub(super) fn add(&mut self, channel: ChannelId, route: Route) {
+        if channel.index() >= self.routes.len() {
+            self.routes.resize_with(channel.index() + 1, SmallVec::new);
+        }
+        let routes = &mut self.routes[channel.index()];
+        match routes.binary_search_by_key(&route.shard, |route| route.shard) {
+            Ok(at) => routes[at] = route,
+            Err(at) => routes.insert(at, route),
+        }
+    }
+
+    /// Removes the shard's route, unless it has another key by now. Whether there was one.
+    pub(super) fn remove(&mut self, channel: ChannelId, route: Route) -> bool {
+        let Some(routes) = self.routes.get_mut(channel.index()) else { return false };
+        let before = routes.len();
+        routes.retain(|other| *other != route);
+        routes.len() < before
+    }
+
+    /// Removes all routes of the channel.
+    pub(super) fn forget(&mut self, channel: ChannelId) {
+        if let Some(routes) = self.routes.get_mut(channel.index()) {
+            *routes = SmallVec::new();
+        }
+    }
+
+    /// The shards that want the channel, in their order.
+    pub(super) fn routes(&self, channel: ChannelId) -> &[Route] {
+        self.routes.get(channel.index()).map_or(&[], |routes| routes.as_slice())
+    }
+
+    /// Puts one message into the batches at hand.
+    // Hot: once per message; one copy of the payload whatever the number of shards.
+    pub(super) fn route(&mut self, channel: ChannelId, position: Position, payload: &[u8]) {
+        let Some(routes) = self.routes.get(channel.index()) else { return };
+        if routes.is_empty() {
+            return;
+        }
+        let start = small(self.chunk.len());
+        self.chunk.extend_from_slice(payload);
+        let length = small(payload.len());
+        for route in routes {
+            let message = Message { channel: route.channel, position, start, length };
+            self.shards[route.shard.index()].messages.push(message);
+        }
+    }
+
+    /// Closes the batches at hand. Returns the shards that from here on are owed a gap.
+    pub(super) fn seal(&mut self, received_at: Time) -> SmallVec<[ShardIndex; 1]> {
+        let mut overflowed = SmallVec::new();
+        if self.chunk.is_empty() && self.shards.iter().all(|shard| shard.messages.is_empty()) {
+            return overflowed;
+        }
+        let chunk = self.take_chunk();
+        for (index, shard) in (0..).zip(&mut self.shards) {
+            if shard.messages.is_empty() {
+                continue;
+            }
+            let messages = shard.messages.as_slice().to_vec();
+            shard.messages.clear();
+            let batch = Batch { chunk: chunk.clone(), received_at, messages };
+            if shard.offer(batch, self.spill_bytes_max) {
+                overflowed.push(ShardIndex(index));
+            }
+        }
+        overflowed
+    }
+
+    /// Puts an item behind everything that waits for the shard. The batches at hand must have been sealed.
+    pub(super) fn push(&mut self, shard: ShardIndex, delivery: Delivery) {
+        let outbox = &mut self.shards[shard.index()];
+        assert!(outbox.messages.is_empty(), "messages that came before go before");
+        outbox.push(delivery);
+    }
+
+    /// Whether the shard takes no large answers at present.
+    pub(super) fn is_full(&self, shard: ShardIndex) -> bool {
+        let shard = &self.shards[shard.index()];
+        shard.owed.is_some() || shard.bytes > self.spill_bytes_max
+    }
+
+    /// The shard's next item.
+    // Hot: once per read and shard.
+    pub(super) fn next_delivery(&mut self, shard: ShardIndex, sequence: &mut Sequence) -> Option<Delivery> {
+        let outbox = self.shards.get_mut(shard.index())?;
+        // Half of the bound: a shard that is barely keeping up is told of one gap, not of hundreds.
+        if outbox.bytes <= self.spill_bytes_max / 2
+            && let Some(owed) = outbox.owed.take()
+        {
+            outbox.push(Delivery::Gap(Gap {
+                channels: owed.channels.into_iter().map(|channel| (channel, sequence.take())).collect(),
+                from: owed.from,
+                reason: GapReason::QueueFull,
+            }));
+        }
+        let delivery = outbox.waiting.pop_front()?;
+        outbox.bytes -= delivery.queue_bytes();
+        Some(delivery)
+    }
+
+    /// The payloads at hand, in memory exactly as large: what a batch pins is what the queue counts. The buffer they
+    /// were gathered in stays warm, unless it is so large that handing it over costs less than a copy.
+    fn take_chunk(&mut self) -> Bytes {
+        if self.chunk.len() > CHUNK_BYTES_KEPT {
+            return Bytes::from(std::mem::take(&mut self.chunk).into_boxed_slice());
+        }
+        let chunk = Bytes::copy_from_slice(&self.chunk);
+        self.chunk.clear();
+        chunk
+    }
+
+    /// Bytes that wait, for all shards.
+    pub(super) fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.bytes).sum()
+    }
+}
+
+impl Outbox {
+    fn push(&mut self, delivery: Delivery) {
+        self.bytes += delivery.queue_bytes();
+        self.waiting.push_back(delivery);
+    }
+
+    /// Takes the batch, or drops it and owes a gap. Whether a gap is owed from here on that was not before. An empty
+    /// outbox takes a batch of any size: else a message larger than the bound would never pass.
+    fn offer(&mut self, batch: Batch, bytes_max: usize) -> bool {
+        let fits = self.waiting.is_empty() || self.bytes + batch.queue_bytes() <= bytes_max;
+        if self.owed.is_none() && fits {
+            self.push(Delivery::Batch(batch));
+            return false;
+        }
+        let first = batch.messages.first().expect("a batch has a message").position;
+        let overflows = self.owed.is_none();
+        let from = Position(first.0 - 1);
+        let owed = self.owed.get_or_insert_with(|| Owed { from, channels: BTreeSet::new() });
+        owed.channels.extend(batch.messages.iter().map(|message| message.channel));
+        overflows
+    }
+}
+
+/// Beyond a read of ordinary messages.
+const CHUNK_BYTES_KEPT: usize = 256 * KIB;
