@@ -52,6 +52,7 @@ fn check(decision: Decision) {
             assert!(request.length <= site().publish_limit);
             check_answer(&request.answer(PublishOutcome::Accepted).bytes);
             check_answer(&request.answer(PublishOutcome::Unavailable).bytes);
+            check_answer(&request.answer_unread().bytes);
         }
         Decision::Admin(request) => check_answer(&request.answer(200, "text/plain", b"fine\n").bytes),
     }
