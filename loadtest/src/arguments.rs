@@ -119,6 +119,10 @@ pub struct Common {
     /// Processes that the subscribers are spread over [default: as many as the limit of open files asks for]
     #[arg(long, value_name = "COUNT", help_heading = "This machine")]
     pub client_processes: Option<usize>,
+    /// Subscribers that were quicker than the server rest so long before they look again. Otherwise each of the
+    /// server's sends wakes them, which no send over a network does, and which can cost more than the send
+    #[arg(long, value_name = "DURATION", default_value = "200us", value_parser = duration, help_heading = "This machine")]
+    pub client_rest: Duration,
 
     /// How long all subscribers may take to connect
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = "Patience")]
@@ -177,14 +181,15 @@ const CPUS_MAX: usize = 1_024;
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let milliseconds: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        _ => return Err("a duration is a number with ms, s or m, such as 10s".to_owned()),
+    let microseconds: u64 = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        _ => return Err("a duration is a number with us, ms, s or m, such as 10s".to_owned()),
     };
-    let number: u64 = number.parse().map_err(|_| "a duration is a number with ms, s or m".to_owned())?;
-    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
+    let number: u64 = number.parse().map_err(|_| "a duration is a number with its unit".to_owned())?;
+    number.checked_mul(microseconds).map(Duration::from_micros).ok_or_else(|| "too long".to_owned())
 }
 
 fn payload(text: &str) -> Result<usize, String> {
@@ -226,6 +231,7 @@ mod tests {
     #[test]
     fn a_duration_has_a_unit() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("200us"), Ok(Duration::from_micros(200)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for bad in ["", "10", "s", "1h", "-1s", "99999999999999999999s"] {
             assert!(duration(bad).is_err(), "{bad:?}");

@@ -103,6 +103,7 @@ impl Bench {
             paths: vec![common.path.replace("{channel}", &percent_encoded(&self.channel))],
             payload_bytes: common.payload,
             owed_from,
+            rest_micros: u64::try_from(common.client_rest.as_micros()).unwrap_or(u64::MAX),
             process: 0,
         };
         let per_process = usize::try_from(self.machine.open_files.saturating_sub(OPEN_FILES_SPARE));

@@ -17,6 +17,8 @@ pub struct Plan {
     pub payload_bytes: usize,
     /// The sequence number of the first message that counts; those before it warm up.
     pub owed_from: u64,
+    /// How long to rest after fewer messages than are worth a look, in microseconds.
+    pub rest_micros: u64,
     /// Which of the swarm's processes this is; decides its source addresses.
     pub process: u8,
 }

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use crate::payload::Payload;
 use crate::statistics::Latencies;
@@ -50,12 +51,15 @@ pub fn run() -> Result<(), Trouble> {
                 token => worker.advance(usize::try_from(token).expect("tokens are indexes")),
             }
         }
+        worker.rest_after(count);
     }
 }
 
 const ORDERS: u64 = u64::MAX;
 /// Sockets taken from one wait.
 const EVENTS_MAX: usize = 1_024;
+/// So many at once, and the subscribers have no time to rest.
+const EVENTS_WORTH_A_LOOK: usize = 256;
 /// Connections that are being opened at once: fewer than a listener's queue holds, so that none waits a second for
 /// its SYN to be sent again.
 const OPENING_MAX: usize = 64;
@@ -79,6 +83,8 @@ struct Worker {
     connected: Connected,
     /// `connected` as it was last reported, and for how many wanted.
     reported: (Connected, usize),
+    /// What had arrived when it was last asked whether to rest.
+    rested_at: u64,
     frontier: Frontier,
     account: Account,
     buffer: Vec<u8>,
@@ -104,6 +110,7 @@ impl Worker {
             opening: 0,
             connected: Connected::default(),
             reported: (Connected::default(), 0),
+            rested_at: 0,
             frontier: Frontier::default(),
             account: Account {
                 owed_from: plan.owed_from,
@@ -147,6 +154,16 @@ impl Worker {
                 }
                 self.fail(reason);
             }
+        }
+    }
+
+    /// Rests if there were messages, but so few that the subscribers are quicker than the server. A send that finds
+    /// them waiting has to wake them, and on loopback it is the sender who pays for that.
+    fn rest_after(&mut self, events: usize) {
+        let delivered = self.account.tally.delivered + self.account.tally.repeated;
+        let is_fed = std::mem::replace(&mut self.rested_at, delivered) != delivered;
+        if is_fed && events < EVENTS_WORTH_A_LOOK && self.plan.rest_micros > 0 {
+            std::thread::sleep(Duration::from_micros(self.plan.rest_micros));
         }
     }
 
