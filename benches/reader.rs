@@ -23,7 +23,7 @@ static ALLOCATOR: divan::AllocProfiler = divan::AllocProfiler::system();
 const SHARDS: u16 = 2;
 const PUSH: SocketKey = SocketKey { slot: Slot(0), generation: 0 };
 const READ_BYTES: usize = 64 * 1_024;
-const MESSAGES: usize = 20_000;
+const MESSAGES: u32 = 20_000;
 
 fn main() {
     divan::main();
@@ -109,7 +109,7 @@ fn messages_to_two_shards(bencher: Bencher<'_, '_>, channels: u32) {
     let bytes: Vec<u8> = (0..MESSAGES)
         .flat_map(|number| {
             // A stride that visits the channels in no order that a cache could guess.
-            let number = (number as u32).wrapping_mul(7_919) % channels;
+            let number = number.wrapping_mul(7_919) % channels;
             format!(">3\r\n$7\r\nmessage\r\n$14\r\n{}\r\n$100\r\n{payload}\r\n", name(number)).into_bytes()
         })
         .collect();

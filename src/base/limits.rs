@@ -59,6 +59,8 @@ impl Default for Limits {
     }
 }
 
+/// Field lines of one request head. Beyond: 431, as for a head of too many bytes.
+pub const HEAD_FIELDS: usize = 100;
 /// Channels of one connection (`too-many-channels`).
 pub const CHANNELS_PER_CONNECTION: usize = 64;
 /// Connections flushed in one turn; the rest wait in a FIFO where newer messages coalesce. 1,024 sends are 5 ms.
@@ -76,6 +78,9 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After our FIN, how long and how much a client may still send before the socket is closed.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LINGER_BYTES: usize = 64 * KIB;
+/// An envelope's `retry` is moved into this span.
+pub const ENVELOPE_RETRY_MIN: Duration = Duration::from_millis(500);
+pub const ENVELOPE_RETRY_MAX: Duration = Duration::from_secs(3_600);
 /// TCP_USER_TIMEOUT of every client connection: unacknowledged for this long, the peer has vanished.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Default history of every channel: messages, payload bytes, age.

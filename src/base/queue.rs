@@ -85,36 +85,59 @@ pub struct Joined {
 pub enum JoinOutcome {
     /// The channel is live on this shard.
     Live {
-        /// The messages after the position that was asked for, in rising position.
+        /// What is kept from after the position that was asked for, in rising position.
         replay: Vec<Replayed>,
-        /// Set exactly if the replay is not everything.
+        /// Set exactly if something is missing before the replay's first message.
         gap: Option<JoinGap>,
     },
     /// The upstream does not let courier read this channel (Redis ACL).
     Forbidden,
 }
 
-/// A message out of the history.
+/// A piece of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replayed {
-    pub position: Position,
-    pub payload: Bytes,
+pub enum Replayed {
+    Message {
+        position: Position,
+        payload: Bytes,
+    },
+    /// Messages after `from` and before `position` may be missing here.
+    Gap {
+        position: Position,
+        from: Position,
+        reason: GapReason,
+    },
 }
 
-/// What a join could not give: the messages of the channel after `from`, up to the replay's first.
+impl Replayed {
+    pub fn position(&self) -> Position {
+        match *self {
+            Self::Message { position, .. } | Self::Gap { position, .. } => position,
+        }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Message { payload, .. } => payload.len(),
+            Self::Gap { .. } => 0,
+        }
+    }
+}
+
+/// What a join could not give: the messages of the channel after `from`, up to the replay's first, or the join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JoinGap {
     pub from: Position,
     pub reason: GapReason,
 }
 
-/// Messages of these channels after `from` and before `position` may be lost.
+/// Messages of these channels after `from` and before the position beside each may be lost.
 #[derive(Debug, Clone)]
 pub struct Gap {
-    pub channels: Vec<ChannelKey>,
+    /// Each with a position of its own in the reader's order, rising: a connection that is cut between the notices of
+    /// two channels is told the second when it resumes.
+    pub channels: Vec<(ChannelKey, Position)>,
     pub from: Position,
-    /// A position of its own in the reader's order.
-    pub position: Position,
     pub reason: GapReason,
 }
 
@@ -198,7 +221,7 @@ impl Delivery {
         match self {
             Self::Batch(batch) => batch.queue_bytes(),
             Self::Joined(joined) => size_of::<Self>() + joined.replay_bytes(),
-            Self::Gap(gap) => size_of::<Self>() + gap.channels.len() * size_of::<ChannelKey>(),
+            Self::Gap(gap) => size_of::<Self>() + gap.channels.len() * size_of::<(ChannelKey, Position)>(),
             Self::Published(_) => size_of::<Self>(),
         }
     }
@@ -208,7 +231,7 @@ impl Joined {
     fn replay_bytes(&self) -> usize {
         match &self.outcome {
             JoinOutcome::Live { replay, .. } => {
-                replay.iter().map(|message| size_of::<Replayed>() + message.payload.len()).sum()
+                replay.iter().map(|piece| size_of::<Replayed>() + piece.payload_bytes()).sum()
             }
             JoinOutcome::Forbidden => 0,
         }

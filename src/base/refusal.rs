@@ -4,7 +4,7 @@
 //! docs/protocols. A refusal never says whether a channel exists.
 
 macro_rules! refusals {
-    ($($variant:ident = $status:literal $code:literal $connection:ident $detail:literal,)+) => {
+    ($($variant:ident = $status:literal $code:literal $connection:ident $trigger:literal $detail:literal,)+) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Refusal {
             $($variant,)+
@@ -28,6 +28,11 @@ macro_rules! refusals {
                 match self { $(Self::$variant => $detail,)+ }
             }
 
+            /// What brings it about, in the words of the reference page.
+            pub const fn trigger(self) -> &'static str {
+                match self { $(Self::$variant => $trigger,)+ }
+            }
+
             /// What happens to the connection after the answer.
             pub const fn after(self) -> After {
                 match self { $(Self::$variant => After::$connection,)+ }
@@ -47,43 +52,67 @@ pub enum After {
 
 refusals! {
     MissingChannel = 400 "missing-channel" Keep
+        "No `channel` parameter."
         "Name at least one channel, as in /events?channel=news.",
     TooManyChannels = 400 "too-many-channels" Keep
+        "More than 64 different `channel` parameters; more than one at `/publish`."
         "One connection takes at most 64 channels; open a second connection for the rest.",
     BadChannelName = 400 "bad-channel-name" Keep
+        "A `channel` that is empty, longer than 255 bytes, not UTF-8, or has a control character."
         "A channel name is 1 to 255 bytes of UTF-8 without control characters; percent-encode it in the URL.",
     BadParameter = 400 "bad-parameter" Keep
+        "A `format` other than `raw`, `event` and `json`."
         "A query parameter has a value that is not one of those listed in the documentation.",
     ChannelNotOpen = 403 "channel-not-open" Keep
+        "A channel that no rule opens, whether it exists or not."
         "No rule opens this channel to you. The operator opens channels with --public PATTERN or a [[channels]] rule.",
     OriginNotAllowed = 403 "origin-not-allowed" Keep
-        "Pages of this origin may not do this; it is allowed from courier's own pages only.",
+        "At `/events`, an `Origin` that is neither allowed nor the request's own host; at `/publish`, any \
+         `Origin` but the request's own host, or a `Host` that is no loopback name."
+        "Pages of this origin may not do this. The operator lists origins with --allowed-origins; publishing over \
+         HTTP is for courier's own page at a loopback address.",
     NotFound = 404 "not-found" Keep
+        "A path at which nothing is served."
         "Nothing is served here. Event streams are at /events?channel=NAME.",
     MethodNotAllowed = 405 "method-not-allowed" Keep
+        "A method that the resource does not take; the answer's `Allow` lists those it takes."
         "This resource does not take that method; the Allow header lists those it takes.",
     NotAcceptable = 406 "not-acceptable" Keep
+        "An `Accept` at `/events` that leaves no room for `text/event-stream`, or gives it `q=0`."
         "This resource is text/event-stream only; send Accept: text/event-stream or no Accept at all.",
     HeadTimeout = 408 "head-timeout" Close
+        "A head that is not complete within `limits.head_timeout`."
         "The request head was not complete in time; send it in one go.",
     PayloadTooLarge = 413 "payload-too-large" Close
+        "A `Content-Length` at `/publish` above `limits.message_bytes`."
         "The body is larger than this resource takes.",
     HeadTooLarge = 431 "head-too-large" Close
-        "The request head is larger than 8 KiB; send fewer cookies or a shorter query.",
+        "A head of more than `limits.head_bytes` bytes, or of more than 100 fields."
+        "The request head is too large (8 KiB and 100 fields by default); send fewer cookies or a shorter query.",
     BadRequest = 400 "bad-request" Close
+        "Anything else that is no HTTP/1.x head: bare LF or CR, an empty line in front, a folded field, a \
+         forbidden byte, space before a colon, `#` or a foreign scheme in the target, `Host` that is no \
+         host, two `Origin` or `Authorization` fields."
         "The request is not well-formed HTTP/1.1.",
     BodyNotAllowed = 400 "body-not-allowed" Close
+        "GET, HEAD or OPTIONS with a `Content-Length` above 0."
         "A GET, HEAD or OPTIONS request has no body here; send neither Content-Length nor Transfer-Encoding.",
     TransferEncoding = 400 "transfer-encoding" Close
+        "A `Transfer-Encoding` field, whatever it says."
         "Transfer-Encoding is not taken; send a body with Content-Length.",
     BadContentLength = 400 "bad-content-length" Close
+        "Two `Content-Length` fields, equal or not, or a value that is not digits only."
         "Content-Length must be one decimal number, once.",
     LengthRequired = 411 "length-required" Close
+        "`POST /publish` without `Content-Length`."
         "Say how long the body is: send Content-Length.",
     MissingHost = 400 "missing-host" Close
+        "HTTP/1.1 without `Host`, or two `Host` fields."
         "An HTTP/1.1 request names its host, once: send a Host header.",
     HttpVersion = 505 "http-version" Close
+        "A request line that ends with another version, such as `PRI * HTTP/2.0`."
         "This port speaks HTTP/1.1 and 1.0; put a proxy in front for HTTP/2.",
     Unavailable = 503 "unavailable" Keep
+        "`POST /publish` while there is no upstream, or when it refused the message."
         "The message could not be handed to Redis; try again.",
 }

@@ -85,6 +85,30 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The entry at an index that its owner knows to be in use.
+    ///
+    /// # Panics
+    /// If it is free: the owner's bookkeeping is wrong.
+    pub fn at(&self, index: u32) -> &T {
+        match &self.entries[index as usize].state {
+            State::Used(value) => value,
+            State::Free { .. } => panic!("a slab entry that its owner holds is free"),
+        }
+    }
+
+    /// As [`Slab::at`], to change it.
+    pub fn at_mut(&mut self, index: u32) -> &mut T {
+        match &mut self.entries[index as usize].state {
+            State::Used(value) => value,
+            State::Free { .. } => panic!("a slab entry that its owner holds is free"),
+        }
+    }
+
+    /// The whole key of an entry that its owner knows to be in use.
+    pub fn key_at(&self, index: u32) -> Key {
+        Key { index, generation: self.entries[index as usize].generation }
+    }
+
     pub fn len(&self) -> usize {
         self.count as usize
     }

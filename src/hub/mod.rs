@@ -1,1 +1,363 @@
-//! (see lib.rs)
+//! Who hears what on one shard: channels, their logs, and the cursors that stand in them.
+//!
+//! A channel has one stream for each wire format that somebody listens in: a log of encoded frames and the list of its
+//! subscriptions. A subscription is a cursor into that log, 24 bytes; what a subscriber is owed is the slice from its
+//! cursor to the log's end. Appending costs nothing per subscriber: it starts a *round*, in which every subscription of
+//! the stream is visited once more, a volley at a time, by whoever calls [`Hub::next_visit`].
+//!
+//! Knows nothing of sockets, protocols or HTTP: a wire format is an index, a connection is its slot.
+//!
+//! Invariants: `behind` of a stream is the number of its live cursors below the log's end; a log without anybody behind
+//! and outside a round owns no buffer; a stream without subscriptions, and a channel without streams, does not exist.
+//! Slices handed out for a volley stay valid until [`Hub::tidy`]: only there are frames dropped.
+
+mod rounds;
+mod streams;
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::base::channel::{ChannelName, PayloadMode};
+use crate::base::log::{Offset, Spares};
+use crate::base::position::Position;
+use crate::base::queue::ChannelKey;
+use crate::base::slab::{Key, Slab};
+use crate::base::socket::Slot;
+use crate::base::time::Time;
+
+pub use streams::{Owed, Stream};
+
+/// How many wire formats a channel may be encoded in.
+pub const FORMATS_MAX: usize = 4;
+
+/// An index into the hub's subscriptions; `NO_SUBSCRIPTION` ends a connection's list.
+pub type SubscriptionIndex = u32;
+
+pub const NO_SUBSCRIPTION: SubscriptionIndex = u32::MAX;
+
+#[derive(Debug)]
+pub struct Hub {
+    channels: Slab<Channel>,
+    by_name: HashMap<ChannelName, ChannelKey>,
+    streams: Slab<Stream>,
+    subscriptions: Vec<Subscription>,
+    free: SubscriptionIndex,
+    subscription_count: usize,
+    /// Everything up to here has come out of the queue.
+    position: Position,
+    /// Streams in a round, and those to look at in `tidy`.
+    rounds: VecDeque<Key>,
+    untidy: Vec<Key>,
+    spares: Spares,
+    log_bytes: usize,
+    /// Bytes appended since no stream was in a round: what limits the intake.
+    round_bytes: usize,
+    bounds: Bounds,
+}
+
+/// The bounds of the logs, from `limits`.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes of one log after a round.
+    pub lag_bytes: usize,
+    /// Bytes of all logs.
+    pub log_bytes: usize,
+}
+
+#[derive(Debug)]
+pub struct Channel {
+    name: ChannelName,
+    mode: PayloadMode,
+    state: ChannelState,
+    streams: [Option<u32>; FORMATS_MAX],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ChannelState {
+    /// The reader has been asked and has not answered.
+    Joining,
+    /// Every message of the channel reaches this shard.
+    Live,
+}
+
+/// A cursor, and where to find it. 24 bytes: one for each connection and channel.
+#[derive(Debug)]
+struct Subscription {
+    cursor: Offset,
+    slot: Slot,
+    /// The stream's index.
+    stream: u32,
+    /// Where this subscription stands in the stream's list.
+    place: u32,
+    /// The connection's next subscription; of a free entry, the next free one.
+    next: SubscriptionIndex,
+}
+
+const _: () = assert!(size_of::<Subscription>() == 24);
+
+/// The cursor of a subscription that is not live yet: it is owed nothing.
+const NOT_LIVE: Offset = Offset::MAX;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscribed {
+    pub subscription: SubscriptionIndex,
+    pub channel: ChannelKey,
+}
+
+/// A channel that nobody on this shard listens to any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    pub channel: ChannelKey,
+    pub name: ChannelName,
+}
+
+impl Hub {
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            channels: Slab::default(),
+            by_name: HashMap::new(),
+            streams: Slab::default(),
+            subscriptions: Vec::new(),
+            free: NO_SUBSCRIPTION,
+            subscription_count: 0,
+            position: Position::ZERO,
+            rounds: VecDeque::new(),
+            untidy: Vec::new(),
+            spares: Spares::default(),
+            log_bytes: 0,
+            round_bytes: 0,
+            bounds,
+        }
+    }
+
+    /// Subscribes a connection to a channel in a wire format. `next` is the head of the connection's list so far; the
+    /// new subscription becomes its head. It is owed nothing until `start_at_end` or `start_after`.
+    pub fn subscribe(
+        &mut self,
+        name: &ChannelName,
+        mode: PayloadMode,
+        format: usize,
+        slot: Slot,
+        next: SubscriptionIndex,
+    ) -> Subscribed {
+        let channel = self.channel(name, mode);
+        let stream = self.stream(channel, format);
+        let place = self.streams.at(stream).subscriber_count();
+        let subscription = self.insert(Subscription { cursor: NOT_LIVE, slot, stream, place, next });
+        self.streams.at_mut(stream).insert(subscription);
+        self.subscription_count += 1;
+        Subscribed { subscription, channel }
+    }
+
+    /// Ends a subscription. The caller has taken it out of its connection's list, or drops that list whole.
+    pub fn unsubscribe(&mut self, subscription: SubscriptionIndex) -> Option<Left> {
+        let Subscription { stream, place, cursor, .. } = self.subscriptions[subscription as usize];
+        let moved = self.streams.at_mut(stream).remove(place, cursor);
+        if let Some(moved) = moved {
+            self.subscriptions[moved as usize].place = place;
+        }
+        self.subscriptions[subscription as usize].next = self.free;
+        self.free = subscription;
+        self.subscription_count -= 1;
+        self.untidy.push(self.streams.key_at(stream));
+        if self.streams.at(stream).subscriber_count() > 0 {
+            return None;
+        }
+        self.drop_stream(stream)
+    }
+
+    /// The reader has answered: every message of the channel after `position` reaches this shard.
+    pub fn joined(&mut self, channel: ChannelKey, position: Position) {
+        self.advance(position);
+        let Some(entry) = self.channels.get_mut(channel) else { return };
+        if entry.state == ChannelState::Joining {
+            entry.state = ChannelState::Live;
+            // What the logs have seen before is nothing: they are complete from here on.
+            for &stream in entry.streams.iter().flatten() {
+                self.streams.at_mut(stream).begin_at(position);
+            }
+        }
+    }
+
+    /// Whether messages of this channel reach the shard.
+    pub fn is_live(&self, channel: ChannelKey) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.state == ChannelState::Live)
+    }
+
+    /// Everything up to `position` has come out of the queue.
+    pub fn advance(&mut self, position: Position) {
+        self.position = self.position.max(position);
+    }
+
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Whether the shard itself knows every message of the subscription's channel after `position`.
+    ///
+    /// Not if the position lies ahead of this shard: the client got it from a shard that was faster, and what comes
+    /// out of the queue next may be what it already has.
+    pub fn reaches_back_to(&self, subscription: SubscriptionIndex, position: Position) -> bool {
+        let stream = self.stream_of(subscription);
+        self.is_live(stream.channel()) && stream.begin() <= position && position <= self.position
+    }
+
+    /// The subscription is owed what comes from now on.
+    pub fn start_at_end(&mut self, subscription: SubscriptionIndex) {
+        let end = self.stream_of(subscription).log().end();
+        self.set_cursor(subscription, end);
+    }
+
+    /// The subscription is owed what its stream has after `position`.
+    pub fn start_after(&mut self, subscription: SubscriptionIndex, position: Position) {
+        let cursor = self.stream_of(subscription).offset_after(position);
+        self.set_cursor(subscription, cursor);
+    }
+
+    /// Appends a message to every stream of its channel: `encode` is called once for each wire format that is listened
+    /// in, and its frame starts a round.
+    // Hot: once per message; nothing here costs per subscriber.
+    pub fn append(
+        &mut self,
+        channel: ChannelKey,
+        position: Position,
+        at: Time,
+        mut encode: impl FnMut(usize, &ChannelName, PayloadMode, &mut Vec<u8>),
+    ) {
+        self.advance(position);
+        let Some(entry) = self.channels.get(channel) else { return };
+        for (format, stream) in entry.streams.iter().enumerate() {
+            let &Some(stream) = stream else { continue };
+            let key = self.streams.key_at(stream);
+            let stream = self.streams.at_mut(stream);
+            let length = stream.append(position, at, &mut self.spares, |bytes| {
+                encode(format, &entry.name, entry.mode, bytes)
+            });
+            self.log_bytes += length;
+            self.round_bytes += length;
+            if stream.start_round(at) {
+                self.rounds.push_back(key);
+            }
+        }
+    }
+
+    pub fn name(&self, channel: ChannelKey) -> Option<&ChannelName> {
+        self.channels.get(channel).map(|channel| &channel.name)
+    }
+
+    /// The channel of a subscription, with its name and mode.
+    pub fn channel_of(&self, subscription: SubscriptionIndex) -> (ChannelKey, &ChannelName, PayloadMode) {
+        let key = self.stream_of(subscription).channel();
+        let channel = self.channels.get(key).expect("a stream's channel exists as long as the stream");
+        (key, &channel.name, channel.mode)
+    }
+
+    pub fn slot_of(&self, subscription: SubscriptionIndex) -> Slot {
+        self.subscriptions[subscription as usize].slot
+    }
+
+    /// The connection's subscription after this one.
+    pub fn next_of(&self, subscription: SubscriptionIndex) -> SubscriptionIndex {
+        self.subscriptions[subscription as usize].next
+    }
+
+    /// The head of the connection's list without one subscription, which is in it.
+    pub fn without(&mut self, head: SubscriptionIndex, subscription: SubscriptionIndex) -> SubscriptionIndex {
+        let next = self.next_of(subscription);
+        if head == subscription {
+            return next;
+        }
+        let mut before = head;
+        while self.next_of(before) != subscription {
+            before = self.next_of(before);
+            assert!(before != NO_SUBSCRIPTION, "the subscription is in its connection's list");
+        }
+        self.subscriptions[before as usize].next = next;
+        head
+    }
+
+    /// The wire format of a subscription, as the index it was subscribed with.
+    pub fn format_of(&self, subscription: SubscriptionIndex) -> usize {
+        self.stream_of(subscription).format()
+    }
+
+    pub fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
+    pub fn subscription_count(&self) -> usize {
+        self.subscription_count
+    }
+
+    pub fn log_bytes(&self) -> usize {
+        self.log_bytes
+    }
+
+    /// The names of the shard's channels, in the order of their keys: for tests that compare it with the router.
+    pub fn channel_names(&self) -> impl Iterator<Item = &ChannelName> {
+        self.channels.iter().map(|(_, channel)| &channel.name)
+    }
+
+    fn channel(&mut self, name: &ChannelName, mode: PayloadMode) -> ChannelKey {
+        if let Some(&key) = self.by_name.get(name) {
+            return key;
+        }
+        let channel =
+            Channel { name: name.clone(), mode, state: ChannelState::Joining, streams: [None; FORMATS_MAX] };
+        let key = self.channels.insert(channel);
+        self.by_name.insert(name.clone(), key);
+        key
+    }
+
+    fn stream(&mut self, channel: ChannelKey, format: usize) -> u32 {
+        let entry = self.channels.get_mut(channel).expect("the channel was looked up or made just now");
+        if let Some(stream) = entry.streams[format] {
+            return stream;
+        }
+        let stream = self.streams.insert(Stream::new(channel, format, self.position)).index;
+        entry.streams[format] = Some(stream);
+        stream
+    }
+
+    fn drop_stream(&mut self, stream: u32) -> Option<Left> {
+        let key = self.streams.key_at(stream);
+        let mut stream = self.streams.remove(key).expect("the stream is in use");
+        self.log_bytes -= stream.clear(&mut self.spares);
+        let channel_key = stream.channel();
+        let channel =
+            self.channels.get_mut(channel_key).expect("a stream's channel exists as long as the stream");
+        channel.streams[stream.format()] = None;
+        if channel.streams.iter().any(Option::is_some) {
+            return None;
+        }
+        let channel = self.channels.remove(channel_key).expect("the channel was found just now");
+        self.by_name.remove(&channel.name);
+        Some(Left { channel: channel_key, name: channel.name })
+    }
+
+    fn insert(&mut self, subscription: Subscription) -> SubscriptionIndex {
+        if self.free == NO_SUBSCRIPTION {
+            let index = u32::try_from(self.subscriptions.len()).expect("fewer than 2^32 subscriptions");
+            self.subscriptions.push(subscription);
+            return index;
+        }
+        let index = self.free;
+        self.free = self.subscriptions[index as usize].next;
+        self.subscriptions[index as usize] = subscription;
+        index
+    }
+
+    fn set_cursor(&mut self, subscription: SubscriptionIndex, cursor: Offset) {
+        let Subscription { stream, cursor: before, .. } = self.subscriptions[subscription as usize];
+        self.subscriptions[subscription as usize].cursor = cursor;
+        if self.streams.at_mut(stream).moved(before, cursor) && before != NOT_LIVE {
+            self.untidy.push(self.streams.key_at(stream));
+        }
+    }
+
+    fn stream_of(&self, subscription: SubscriptionIndex) -> &Stream {
+        self.streams.at(self.subscriptions[subscription as usize].stream)
+    }
+}
+
+#[cfg(test)]
+mod tests;

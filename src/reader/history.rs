@@ -3,8 +3,9 @@
 //! Bounded for each channel by count, bytes and age, and over all channels by bytes. A channel always keeps its newest
 //! message, whatever its size, until age or the total bound take it. Knows nothing of shards or of Redis.
 //!
-//! One rule for gaps: a resume from `n` is exact if `n >= complete_since`, which is the greater of the position at the
-//! last acknowledged SUBSCRIBE and the last position that was dropped.
+//! One rule for gaps: a resume from `n` is exact if `n >= complete_since`, which is the greatest of the position at the
+//! first acknowledged SUBSCRIBE, the last position that was dropped, and the end of the last time in which Redis could
+//! not be heard. Such a time is a *break*: it is replayed where it lies, between what came before and what came after.
 //!
 //! Invariants: `bytes` is the sum of the logs' lengths; a channel with messages has exactly one entry in `due`, at or
 //! before the time its oldest message comes due. Cost: append is one copy and O(1) without allocation once warm;
@@ -47,11 +48,20 @@ pub(super) struct Bounds {
 struct Past {
     channel: Option<ChannelId>,
     log: Log,
-    complete_since: Position,
-    /// What made it incomplete before that.
-    cause: GapReason,
+    /// Everything after this is in the log, or lies in a break.
+    begin: Position,
+    /// In rising position; none ends before the log's first message.
+    breaks: Vec<Break>,
     /// True exactly while `due` has this channel's entry.
     is_scheduled: bool,
+}
+
+/// Messages after `from` and before `position` may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Break {
+    from: Position,
+    position: Position,
+    reason: GapReason,
 }
 
 impl Bounds {
@@ -74,8 +84,7 @@ impl History {
         let past = &mut self.pasts[index];
         assert!(past.channel.is_none(), "a channel's history begins once");
         past.channel = Some(channel);
-        past.complete_since = now_at;
-        past.cause = GapReason::TooOld;
+        past.begin = now_at;
     }
 
     /// The channel ends. Its entry in `due` is recognised by its old id.
@@ -86,12 +95,27 @@ impl History {
         *past = Past::default();
     }
 
-    /// The channel is subscribed from `position` on; what came before may have been missed, for this reason.
-    pub(super) fn restart(&mut self, channel: ChannelId, position: Position, cause: GapReason) {
+    /// The channel is subscribed from `position` on; what it has of a subscription before that is given up.
+    pub(super) fn begin(&mut self, channel: ChannelId, position: Position) {
         let past = &mut self.pasts[channel.index()];
-        assert!(past.complete_since <= position, "a history is not complete for longer than it was");
-        past.complete_since = position;
-        past.cause = cause;
+        assert!(past.begin <= position, "a history is not complete for longer than it was");
+        self.bytes -= past.log.clear(&mut self.spares);
+        past.begin_after(position);
+    }
+
+    /// The channel is subscribed again from `position` on; what came after `from` may have been missed.
+    pub(super) fn mend(&mut self, channel: ChannelId, from: Position, position: Position, reason: GapReason) {
+        let past = &mut self.pasts[channel.index()];
+        if past.breaks.len() == BREAKS_MAX {
+            // The two oldest become one: what lies between them is passed over as well, and said so.
+            past.breaks[1].from = past.breaks[0].from;
+            past.breaks.remove(0);
+            let passed = past.breaks[0].position;
+            while past.log.first().is_some_and(|frame| frame.position < passed) {
+                self.bytes -= past.log.drop_first(&mut self.spares).map_or(0, |(_, length)| length);
+            }
+        }
+        past.breaks.push(Break { from, position, reason });
     }
 
     // Hot: once per message; one copy of the payload.
@@ -111,7 +135,7 @@ impl History {
         }
     }
 
-    /// The channel's messages after `position`, and what is missing of them.
+    /// What there is of the channel after `position`, in order, and what is missing before it.
     pub(super) fn replay(&self, channel: ChannelId, position: Position) -> (Vec<Replayed>, Option<JoinGap>) {
         let past = &self.pasts[channel.index()];
         let bytes: usize = past.log.after(position).map(|(_, payload)| payload.len()).sum();
@@ -119,16 +143,18 @@ impl History {
         past.log.after(position).for_each(|(_, payload)| all.extend_from_slice(payload));
         let all = Bytes::from(all);
         let mut start = 0;
-        let replay = past
-            .log
-            .after(position)
-            .map(|(frame, payload)| {
-                let payload = all.slice(start..start + payload.len());
-                start += payload.len();
-                Replayed { position: frame.position, payload }
-            })
-            .collect();
-        let gap = (position < past.complete_since).then_some(JoinGap { from: position, reason: past.cause });
+        let mut breaks = past.breaks.iter().filter(|gap| gap.position > position).peekable();
+        let mut replay = Vec::new();
+        for (frame, payload) in past.log.after(position) {
+            while let Some(gap) = breaks.next_if(|gap| gap.position < frame.position) {
+                replay.push(gap.replayed(position));
+            }
+            let payload = all.slice(start..start + payload.len());
+            start += payload.len();
+            replay.push(Replayed::Message { position: frame.position, payload });
+        }
+        replay.extend(breaks.map(|gap| gap.replayed(position)));
+        let gap = (position < past.begin).then_some(JoinGap { from: position, reason: GapReason::TooOld });
         (replay, gap)
     }
 
@@ -170,8 +196,7 @@ impl History {
         }
         // Its oldest message may have gone since the entry was made.
         if past.oldest_due(self.bounds.age) == Some(due) {
-            past.complete_since = past.log.last().expect("it has an oldest message").position;
-            past.cause = GapReason::TooOld;
+            past.begin_after(past.log.last().expect("it has an oldest message").position);
             self.bytes -= past.log.clear(&mut self.spares);
         }
         self.schedule(channel);
@@ -199,9 +224,23 @@ impl Past {
 
     fn drop_first(&mut self, spares: &mut Spares) -> usize {
         let Some((frame, length)) = self.log.drop_first(spares) else { return 0 };
-        self.complete_since = self.complete_since.max(frame.position);
-        self.cause = GapReason::TooOld;
+        self.begin_after(frame.position);
         length
+    }
+
+    /// What was kept up to this position has been dropped.
+    fn begin_after(&mut self, position: Position) {
+        self.begin = self.begin.max(position);
+        // A break that lies before what is kept is part of what is too old.
+        self.breaks.retain(|gap| gap.position > position);
+    }
+}
+
+impl Break {
+    /// As it is told to someone who has seen everything up to `position`.
+    fn replayed(&self, position: Position) -> Replayed {
+        let Self { from, position: end, reason } = *self;
+        Replayed::Gap { position: end, from: from.max(position), reason }
     }
 }
 
@@ -210,13 +249,15 @@ impl Default for Past {
         Self {
             channel: None,
             log: Log::default(),
-            complete_since: Position::ZERO,
-            cause: GapReason::TooOld,
+            begin: Position::ZERO,
+            breaks: Vec::new(),
             is_scheduled: false,
         }
     }
 }
 
+/// Breaks of one channel that are told apart.
+const BREAKS_MAX: usize = 16;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 #[cfg(test)]
@@ -256,10 +297,7 @@ mod tests {
         /// What is replayed from `position` on, and whether that is everything.
         fn replay(&self, channel: usize, position: u64) -> (Vec<String>, bool) {
             let (replay, gap) = self.history.replay(self.channels[channel], Position(position));
-            let replay = replay
-                .iter()
-                .map(|message| format!("{}:{}", message.position.0, message.payload.escape_ascii()))
-                .collect();
+            let replay = replay.iter().map(shown).collect();
             if let Some(gap) = gap {
                 assert_eq!(gap, JoinGap { from: Position(position), reason: GapReason::TooOld });
             }
@@ -269,6 +307,15 @@ mod tests {
         fn pass(&mut self, span: Duration) {
             self.now = self.now.after(span);
             self.history.sweep(self.now);
+        }
+    }
+
+    fn shown(item: &Replayed) -> String {
+        match item {
+            Replayed::Message { position, payload } => format!("{}:{}", position.0, payload.escape_ascii()),
+            Replayed::Gap { position, from, reason } => {
+                format!("{}:gap from {} {}", position.0, from.0, reason.name())
+            }
         }
     }
 
@@ -383,5 +430,49 @@ mod tests {
         assert_eq!(history.replay(second, Position(1)).0.len(), 1);
         history.sweep(later.after(60 * SECOND));
         assert_eq!(history.bytes(), 0);
+    }
+    #[test]
+    fn a_break_is_replayed_where_it_lies() {
+        let mut rig = Rig::new(bounds(), 1);
+        rig.append(0, "a");
+        rig.append(0, "b");
+        rig.position = Position(5);
+        rig.history.mend(rig.channels[0], Position(3), Position(5), GapReason::UpstreamDown);
+        rig.append(0, "c");
+        assert_eq!(rig.replay(0, 1), replayed(&["2:b", "5:gap from 3 upstream-down", "6:c"], true));
+        assert_eq!(rig.replay(0, 4), replayed(&["5:gap from 4 upstream-down", "6:c"], true));
+        assert_eq!(rig.replay(0, 5), replayed(&["6:c"], true));
+        for payload in ["d", "e", "f"] {
+            rig.append(0, payload);
+        }
+        assert_eq!(rig.replay(0, 2), replayed(&["7:d", "8:e", "9:f"], false));
+    }
+
+    #[test]
+    fn a_subscription_that_begins_again_gives_up_what_was_there() {
+        let mut rig = Rig::new(bounds(), 1);
+        rig.append(0, "a");
+        rig.history.mend(rig.channels[0], Position(1), Position(2), GapReason::UpstreamDown);
+        rig.history.begin(rig.channels[0], Position(3));
+        assert_eq!(rig.history.bytes(), 0);
+        rig.position = Position(3);
+        rig.append(0, "b");
+        assert_eq!(rig.replay(0, 1), replayed(&["4:b"], false));
+        assert_eq!(rig.replay(0, 3), replayed(&["4:b"], true));
+    }
+
+    #[test]
+    fn many_breaks_become_one_with_what_lies_between_them() {
+        let mut rig = Rig::new(Bounds { count: 100, ..bounds() }, 1);
+        for number in 0..17_u64 {
+            rig.append(0, "");
+            let from = rig.position;
+            rig.position = rig.position.next();
+            rig.history.mend(rig.channels[0], from, rig.position, GapReason::UpstreamDown);
+            assert_eq!(rig.position.0, 2 * number + 2);
+        }
+        let (replay, is_exact) = rig.replay(0, 1);
+        assert_eq!(replay[..3], ["4:gap from 1 upstream-down", "5:", "6:gap from 5 upstream-down"]);
+        assert!(is_exact);
     }
 }

@@ -16,7 +16,7 @@ use crate::base::deadlines::Deadlines;
 use crate::base::limits::{CHANNEL_LINGER, Limits};
 use crate::base::position::{Epoch, Position};
 use crate::base::queue::{
-    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published,
+    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Replayed,
     ShardIndex, Since,
 };
 use crate::base::socket::SocketKey;
@@ -294,15 +294,26 @@ impl Relay {
         self.joined(waiter, JoinOutcome::Live { replay, gap });
     }
 
-    /// The answer to a join at a time when nobody listens: what there is, and a gap.
+    /// The answer to a join at a time when nobody listens: what there is, and the gap that has begun.
     fn answer_without_upstream(&mut self, id: ChannelId, waiter: Waiter) {
-        let (replay, from) = match waiter.since {
-            Since::Now => (Vec::new(), self.sequence.last()),
-            Since::After(from) if self.router.is_full(waiter.shard) => (Vec::new(), from),
-            Since::After(from) => (self.history.replay(id, from).0, from),
+        let reason = GapReason::UpstreamDown;
+        let outcome = match waiter.since {
+            Since::Now => {
+                let gap = Some(JoinGap { from: self.sequence.last(), reason });
+                JoinOutcome::Live { replay: Vec::new(), gap }
+            }
+            Since::After(from) if self.router.is_full(waiter.shard) => {
+                JoinOutcome::Live { replay: Vec::new(), gap: Some(JoinGap { from, reason }) }
+            }
+            Since::After(from) => {
+                let (mut replay, gap) = self.history.replay(id, from);
+                let from = replay.last().map_or(from, Replayed::position);
+                // A position of its own: another channel's message may have the last one, and ids rise.
+                replay.push(Replayed::Gap { position: self.sequence.take(), from, reason });
+                JoinOutcome::Live { replay, gap }
+            }
         };
-        let gap = Some(JoinGap { from, reason: GapReason::UpstreamDown });
-        self.joined(waiter, JoinOutcome::Live { replay, gap });
+        self.joined(waiter, outcome);
     }
 
     fn joined(&mut self, waiter: Waiter, outcome: JoinOutcome) {
@@ -323,7 +334,7 @@ impl Relay {
             match self.channels.change(id, state) {
                 State::Subscribing { waiters } => {
                     let position = *fresh.get_or_insert_with(|| self.sequence.take());
-                    self.history.restart(id, position, GapReason::TooOld);
+                    self.history.begin(id, position);
                     waiting.extend(waiters.into_iter().map(|waiter| (id, waiter)));
                 }
                 State::Resubscribing { lost_at } => lost.entry(lost_at).or_default().push(id),
@@ -336,25 +347,27 @@ impl Relay {
             }
         }
         for (from, ids) in lost {
-            let position = self.gap(from, &ids, GapReason::UpstreamDown);
-            ids.into_iter().for_each(|id| self.history.restart(id, position, GapReason::UpstreamDown));
+            for (id, position) in self.gap(from, &ids, GapReason::UpstreamDown) {
+                self.history.mend(id, from, position, GapReason::UpstreamDown);
+            }
         }
         waiting.into_iter().for_each(|(id, waiter)| self.answer(id, waiter));
     }
 
-    /// Tells every shard that wants these channels; returns the gap's position.
-    fn gap(&mut self, from: Position, ids: &[ChannelId], reason: GapReason) -> Position {
-        let position = self.sequence.take();
-        let mut shards: BTreeMap<ShardIndex, Vec<ChannelKey>> = BTreeMap::new();
-        for &id in ids {
+    /// Tells every shard that wants these channels; returns the position of each channel's gap.
+    fn gap(&mut self, from: Position, ids: &[ChannelId], reason: GapReason) -> Vec<(ChannelId, Position)> {
+        let positions: Vec<(ChannelId, Position)> =
+            ids.iter().map(|&id| (id, self.sequence.take())).collect();
+        let mut shards: BTreeMap<ShardIndex, Vec<(ChannelKey, Position)>> = BTreeMap::new();
+        for &(id, position) in &positions {
             for route in self.router.routes(id) {
-                shards.entry(route.shard).or_default().push(route.channel);
+                shards.entry(route.shard).or_default().push((route.channel, position));
             }
         }
         for (shard, channels) in shards {
-            self.router.push(shard, Delivery::Gap(Gap { channels, from, position, reason }));
+            self.router.push(shard, Delivery::Gap(Gap { channels, from, reason }));
         }
-        position
+        positions
     }
 
     fn unsubscribed(&mut self, id: ChannelId) {

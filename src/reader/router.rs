@@ -157,9 +157,8 @@ impl Router {
             && let Some(owed) = outbox.owed.take()
         {
             outbox.push(Delivery::Gap(Gap {
-                channels: owed.channels.into_iter().collect(),
+                channels: owed.channels.into_iter().map(|channel| (channel, sequence.take())).collect(),
                 from: owed.from,
-                position: sequence.take(),
                 reason: GapReason::QueueFull,
             }));
         }

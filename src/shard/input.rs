@@ -24,7 +24,8 @@ pub enum Input<'a> {
     Writable { socket: SocketKey },
     /// Next from the reader, in order.
     Delivery(Delivery),
-    /// The control queue was full: this control came back, in order, and must be offered again.
+    /// The control queue was full: this control came back and must be offered again. Contract: once a control has come
+    /// back, so do all that were put out behind it, in order, up to the next `Tick`.
     ControlReturned(Control),
     /// The answer to [`Output::AskAdmin`].
     AdminAnswer { socket: SocketKey, answer: AdminAnswer },

@@ -1,0 +1,42 @@
+# `make help` says what there is. Every target works on a clean clone; `make test` is what continuous integration runs.
+
+FEATURES := --workspace --features courier/simulator
+# Random schedules that `make sim` tries, and the address that `make loadtest` measures on.
+SEEDS ?= 1000
+ARGUMENTS ?= --help
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: check
+check: ## The inner loop: format, lints, unit tests. Under a minute when warm; installs nothing.
+	cargo fmt --all --check
+	cargo clippy $(FEATURES) --all-targets --locked -- -D warnings
+	cargo test $(FEATURES) --lib --quiet --locked
+
+.PHONY: test
+test: tools ## Everything: installs what is missing, then lints, documentation, tests, simulator, browsers.
+	./scripts/test
+
+.PHONY: tools
+tools: ## Installs only what the tests need and is missing (redis-server, nginx, Chromium, Node, Python).
+	./scripts/install-test-tools
+
+.PHONY: loom
+loom: ## Every interleaving of the doorbell protocol between reader and shards.
+	RUSTFLAGS="--cfg loom" cargo test --lib --release --target-dir target/loom --locked parking
+
+.PHONY: sim
+sim: ## The simulator with SEEDS random schedules (make sim SEEDS=5000).
+	COURIER_SIMULATOR_SEEDS=$(SEEDS) cargo test --features simulator --release --locked simulator -- --nocapture
+
+.PHONY: reference
+reference: ## Writes docs/reference from the tables in the code.
+	COURIER_WRITE_REFERENCE=1 cargo test --quiet --locked reference
+
+.PHONY: loadtest
+loadtest: ## The load generator against a courier that runs (make loadtest ARGUMENTS="fanout --help").
+	cargo run --release --locked --package loadtest -- $(ARGUMENTS)

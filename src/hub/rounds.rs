@@ -1,0 +1,157 @@
+//! How everybody gets what was appended: rounds through the subscriptions of a stream, and what is dropped after them.
+
+use crate::base::log::Offset;
+use crate::base::position::Position;
+use crate::base::slab::Key;
+use crate::base::time::Time;
+
+use super::{Hub, NO_SUBSCRIPTION, NOT_LIVE, Owed, SubscriptionIndex};
+
+impl Hub {
+    /// The next subscription to look at. Each one of a stream in a round comes up once after the last append.
+    // Hot: once per subscriber per round.
+    pub fn next_visit(&mut self) -> Option<SubscriptionIndex> {
+        loop {
+            let &key = self.rounds.front()?;
+            // The stream may have lost its last subscription meanwhile.
+            if let Some(stream) = self.streams.get_mut(key) {
+                if let Some(subscription) = stream.visit() {
+                    return Some(subscription);
+                }
+                self.untidy.push(key);
+            }
+            self.rounds.pop_front();
+        }
+    }
+
+    /// Lets the other streams come first: called after each volley, so that a small channel waits for one volley of a
+    /// large one at most.
+    pub fn rotate(&mut self) {
+        self.rounds.rotate_left(usize::from(self.rounds.len() > 1));
+    }
+
+    /// Whether a round is under way.
+    pub fn has_rounds(&self) -> bool {
+        !self.rounds.is_empty()
+    }
+
+    /// Bytes appended since no stream was in a round. The shard takes nothing more from the queue while this is large:
+    /// nobody falls behind because others have not had their turn yet.
+    pub fn round_bytes(&self) -> usize {
+        self.round_bytes
+    }
+
+    /// What the subscription has not been sent yet.
+    // Hot: once per visit.
+    pub fn owed(&mut self, subscription: SubscriptionIndex) -> Option<(Key, Owed)> {
+        let entry = &self.subscriptions[subscription as usize];
+        let owed = self.streams.at_mut(entry.stream).owed(entry.cursor)?;
+        Some((self.streams.key_at(entry.stream), owed))
+    }
+
+    /// Whether the subscription is one of this stream.
+    pub fn is_of(&self, subscription: SubscriptionIndex, stream: Key) -> bool {
+        self.subscriptions[subscription as usize].stream == stream.index
+    }
+
+    /// Whether any subscription of a connection, from the head of its list, is owed anything.
+    pub fn is_owed(&self, mut subscription: SubscriptionIndex) -> bool {
+        while subscription != NO_SUBSCRIPTION {
+            let entry = &self.subscriptions[subscription as usize];
+            if self.streams.at(entry.stream).is_behind(entry.cursor) {
+                return true;
+            }
+            subscription = entry.next;
+        }
+        false
+    }
+
+    /// The subscription has been sent everything up to `cursor`.
+    // Hot: once per send.
+    pub fn sent_to(&mut self, subscription: SubscriptionIndex, cursor: Offset) {
+        self.set_cursor(subscription, cursor);
+    }
+
+    /// The kernel took only part of a slice: the cursor goes back to the frame boundary behind what it took. Returns
+    /// the unsent rest of the frame that was cut, and how many frames are owed again.
+    pub fn unsend(&mut self, subscription: SubscriptionIndex, at: Offset) -> (&[u8], u32) {
+        let index = self.subscriptions[subscription as usize].stream;
+        let Some(rest) = self.streams.at(index).boundary_at_or_after(at) else { return (&[], 0) };
+        self.set_cursor(subscription, rest);
+        let stream = self.streams.at(index);
+        let again = stream.log().frames_from(rest).count();
+        (stream.log().slice(at, rest), u32::try_from(again).expect("a log has fewer than 2^32 frames"))
+    }
+
+    /// The first frame that a subscription is owed: its position, and where it lies.
+    pub fn first_owed(&self, subscription: SubscriptionIndex) -> Option<(Position, &[u8], Offset)> {
+        let entry = &self.subscriptions[subscription as usize];
+        let stream = self.streams.at(entry.stream);
+        if !stream.is_behind(entry.cursor) {
+            return None;
+        }
+        let frame = stream.log().frame_at(entry.cursor).expect("a cursor below the end stands at a frame");
+        Some((frame.position, stream.log().slice(entry.cursor, frame.end), frame.end))
+    }
+
+    /// The bytes of a slice that `owed` described.
+    // Hot: once per send.
+    pub fn slice(&self, stream: Key, start: Offset, length: u32) -> &[u8] {
+        let stream = self.streams.get(stream).expect("a stream does not end between plan and settle");
+        stream.log().slice(start, start + Offset::from(length))
+    }
+
+    /// Drops what nobody is owed any more and what exceeds the bounds; no slice is in use now. `lapped` gets the
+    /// subscriptions whose next frame is gone, and `finished` is told when the oldest message of each round that has
+    /// ended was received.
+    pub fn tidy(&mut self, lapped: &mut Vec<SubscriptionIndex>, mut finished: impl FnMut(Time)) {
+        while let Some(key) = self.untidy.pop() {
+            let Some(stream) = self.streams.get_mut(key) else { continue };
+            if stream.is_in_round() {
+                continue;
+            }
+            if !stream.log().is_empty() && stream.take_finished() {
+                finished(stream.round_since());
+            }
+            if stream.behind() == 0 {
+                self.log_bytes -= stream.clear(&mut self.spares);
+            } else if stream.log().len() > self.bounds.lag_bytes {
+                self.trim(key, self.bounds.lag_bytes / 2, lapped);
+            }
+        }
+        while self.log_bytes > self.bounds.log_bytes {
+            let Some(key) = self.oldest_log() else { break };
+            self.trim(key, 0, lapped);
+        }
+        if self.rounds.is_empty() {
+            self.round_bytes = 0;
+        }
+    }
+
+    /// Drops frames from the front of a log until at most `bytes` are left, or one frame: a log with laggards always
+    /// holds its newest.
+    fn trim(&mut self, key: Key, bytes: usize, lapped: &mut Vec<SubscriptionIndex>) {
+        let stream = self.streams.get_mut(key).expect("the caller has just looked at the stream");
+        while stream.log().len() > bytes && stream.log().frames().len() > 1 {
+            let Some((_, length)) = stream.drop_first(&mut self.spares) else { break };
+            self.log_bytes -= length;
+        }
+        let start = stream.log().start();
+        let subscriptions = &self.subscriptions;
+        let is_lapped = |&&index: &&SubscriptionIndex| {
+            let cursor = subscriptions[index as usize].cursor;
+            cursor != NOT_LIVE && cursor < start
+        };
+        lapped.extend(stream.subscribers().iter().filter(is_lapped));
+    }
+
+    /// The stream outside a round that has more than its newest frame, and whose first frame is the oldest.
+    fn oldest_log(&self) -> Option<Key> {
+        let trimmable = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| !stream.is_in_round() && stream.log().frames().len() > 1);
+        let oldest = trimmable.min_by_key(|(_, stream)| stream.log().first().map(|frame| frame.position));
+        oldest.map(|(key, _)| key)
+    }
+}

@@ -1,0 +1,249 @@
+//! One channel in one wire format: its log, its subscriptions, and how far the present round has come.
+
+use crate::base::log::{Frame, Log, Offset, Spares};
+use crate::base::number::small;
+use crate::base::position::Position;
+use crate::base::queue::ChannelKey;
+use crate::base::time::Time;
+
+use super::{NOT_LIVE, SubscriptionIndex};
+
+#[derive(Debug)]
+pub struct Stream {
+    channel: ChannelKey,
+    format: u32,
+    log: Log,
+    /// The log has every message of the channel after this position.
+    begin: Position,
+    /// The subscriptions, in no order that matters.
+    subscribers: Vec<SubscriptionIndex>,
+    /// The round goes through `subscribers` in a circle: from here, this many more.
+    next: u32,
+    remaining: u32,
+    /// Subscriptions that are owed what comes, and those of them whose cursor is below the log's end.
+    live: u32,
+    behind: u32,
+    /// When the oldest message of the present round was received.
+    round_since: Time,
+    round: Round,
+    /// True from the end of a round until `tidy` has reported it.
+    finished: bool,
+    counted: Counted,
+}
+
+/// Whether the stream stands in the hub's queue of rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    Over,
+    Queued,
+}
+
+/// The last answer to "how many frames are owed from here": in a round nearly everybody asks the same.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    from: Offset,
+    to: Offset,
+    frames: u32,
+}
+
+/// What one subscription is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owed {
+    pub start: Offset,
+    pub end: Offset,
+    pub frames: u32,
+}
+
+impl Stream {
+    pub(super) fn new(channel: ChannelKey, format: usize, begin: Position) -> Self {
+        Self {
+            channel,
+            format: small(format),
+            log: Log::default(),
+            begin,
+            subscribers: Vec::new(),
+            next: 0,
+            remaining: 0,
+            live: 0,
+            behind: 0,
+            round_since: Time::ZERO,
+            round: Round::Over,
+            finished: false,
+            counted: Counted::default(),
+        }
+    }
+
+    pub fn channel(&self) -> ChannelKey {
+        self.channel
+    }
+
+    pub fn format(&self) -> usize {
+        self.format as usize
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub fn begin(&self) -> Position {
+        self.begin
+    }
+
+    pub fn behind(&self) -> u32 {
+        self.behind
+    }
+
+    pub fn round_since(&self) -> Time {
+        self.round_since
+    }
+
+    pub(super) fn subscriber_count(&self) -> u32 {
+        small(self.subscribers.len())
+    }
+
+    pub(super) fn subscribers(&self) -> &[SubscriptionIndex] {
+        &self.subscribers
+    }
+
+    pub(super) fn begin_at(&mut self, position: Position) {
+        self.begin = self.begin.max(position);
+    }
+
+    pub(super) fn insert(&mut self, subscription: SubscriptionIndex) {
+        self.subscribers.push(subscription);
+        // The rest of the round may wrap around: it now leads past the new place as well.
+        if self.remaining > 0 {
+            self.remaining += 1;
+        }
+    }
+
+    /// Takes the subscription at `place` out; returns the one that stands there now, if another does.
+    pub(super) fn remove(&mut self, place: u32, cursor: Offset) -> Option<SubscriptionIndex> {
+        if cursor != NOT_LIVE {
+            self.live -= 1;
+        }
+        if self.is_behind(cursor) {
+            self.behind -= 1;
+        }
+        self.subscribers.swap_remove(place as usize);
+        let count = self.subscriber_count();
+        // The one that moved may not have been visited in this round, and its new place may already be behind: go
+        // round once more. A visit to one that is owed nothing costs nothing.
+        if self.remaining > 0 {
+            self.remaining = count;
+        }
+        if self.next >= count {
+            self.next = 0;
+        }
+        self.subscribers.get(place as usize).copied()
+    }
+
+    // Hot: once per message and wire format.
+    pub(super) fn append(
+        &mut self,
+        position: Position,
+        at: Time,
+        spares: &mut Spares,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> usize {
+        self.log.append(position, at, spares, write)
+    }
+
+    /// After an append: everybody who is live is behind now. True if the stream must be queued for its round.
+    pub(super) fn start_round(&mut self, at: Time) -> bool {
+        if self.remaining == 0 {
+            self.round_since = at;
+        }
+        self.behind = self.live;
+        self.remaining = self.subscriber_count();
+        std::mem::replace(&mut self.round, Round::Queued) == Round::Over
+    }
+
+    /// The next subscription of the round; none if it is over.
+    // Hot: once per subscriber per round.
+    pub(super) fn visit(&mut self) -> Option<SubscriptionIndex> {
+        if self.remaining == 0 {
+            self.round = Round::Over;
+            self.finished = true;
+            return None;
+        }
+        self.remaining -= 1;
+        let subscription = self.subscribers[self.next as usize];
+        self.next += 1;
+        if self.next == self.subscriber_count() {
+            self.next = 0;
+        }
+        Some(subscription)
+    }
+
+    pub(super) fn is_in_round(&self) -> bool {
+        self.round == Round::Queued
+    }
+
+    pub(super) fn is_behind(&self, cursor: Offset) -> bool {
+        cursor < self.log.end()
+    }
+
+    /// A cursor moved. True if nobody is behind any more.
+    pub(super) fn moved(&mut self, before: Offset, after: Offset) -> bool {
+        debug_assert!(after != NOT_LIVE, "a subscription does not stop being live");
+        if before == NOT_LIVE {
+            self.live += 1;
+        }
+        match (self.is_behind(before), self.is_behind(after)) {
+            (false, true) => self.behind += 1,
+            (true, false) => self.behind -= 1,
+            (true, true) | (false, false) => {}
+        }
+        self.behind == 0
+    }
+
+    pub(super) fn owed(&mut self, cursor: Offset) -> Option<Owed> {
+        if !self.is_behind(cursor) {
+            return None;
+        }
+        let (from, to) = (cursor, self.log.end());
+        if (self.counted.from, self.counted.to) != (from, to) {
+            self.counted = Counted { from, to, frames: small(self.log.frames_from(from).count()) };
+        }
+        Some(Owed { start: from, end: to, frames: self.counted.frames })
+    }
+
+    /// Where the first frame after `position` starts.
+    pub(super) fn offset_after(&self, position: Position) -> Offset {
+        let after: usize = self.log.after(position).map(|(_, bytes)| bytes.len()).sum();
+        self.log.end() - after as u64
+    }
+
+    /// The first frame boundary that is not before `at`; none at the log's end.
+    pub(super) fn boundary_at_or_after(&self, at: Offset) -> Option<Offset> {
+        if at == self.log.end() {
+            return None;
+        }
+        // The end of the frame that holds the byte before `at` is `at` itself exactly if `at` is a boundary.
+        if at == self.log.start() {
+            return Some(at);
+        }
+        self.log.frame_at(at - 1).map(|frame| frame.end)
+    }
+
+    /// Whether a round ended since this was last asked.
+    pub(super) fn take_finished(&mut self) -> bool {
+        std::mem::replace(&mut self.finished, false)
+    }
+
+    pub(super) fn drop_first(&mut self, spares: &mut Spares) -> Option<(Frame, usize)> {
+        let dropped = self.log.drop_first(spares)?;
+        self.begin = self.begin.max(dropped.0.position);
+        Some(dropped)
+    }
+
+    pub(super) fn clear(&mut self, spares: &mut Spares) -> usize {
+        if let Some(last) = self.log.last() {
+            self.begin = self.begin.max(last.position);
+        }
+        self.log.clear(spares)
+    }
+}
+
+const _: () = assert!(NOT_LIVE == Offset::MAX, "a cursor that is not live is never below a log's end");

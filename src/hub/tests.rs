@@ -1,0 +1,267 @@
+use super::*;
+
+const RAW: usize = 0;
+const JSON: usize = 2;
+
+fn hub() -> Hub {
+    Hub::new(Bounds { lag_bytes: 20, log_bytes: 1_000 })
+}
+
+fn name(text: &str) -> ChannelName {
+    ChannelName::parse(text.as_bytes()).unwrap()
+}
+
+fn subscribe(hub: &mut Hub, channel: &str, slot: u32) -> Subscribed {
+    let subscribed = hub.subscribe(&name(channel), PayloadMode::Raw, RAW, Slot(slot), NO_SUBSCRIPTION);
+    hub.joined(subscribed.channel, hub.position());
+    hub.start_at_end(subscribed.subscription);
+    subscribed
+}
+
+fn append(hub: &mut Hub, channel: ChannelKey, position: u64, text: &str) {
+    hub.append(channel, Position(position), Time::ZERO, |_, _, _, bytes| {
+        bytes.extend_from_slice(text.as_bytes())
+    });
+}
+
+/// Visits everybody of the rounds, sends all that is owed; returns slot and text in the order of visits.
+fn flush(hub: &mut Hub) -> Vec<(u32, String)> {
+    let mut sent = Vec::new();
+    while let Some(subscription) = hub.next_visit() {
+        if let Some((stream, owed)) = hub.owed(subscription) {
+            let length = u32::try_from(owed.end - owed.start).unwrap();
+            let text = String::from_utf8(hub.slice(stream, owed.start, length).to_vec()).unwrap();
+            sent.push((hub.slot_of(subscription).0, text));
+            hub.sent_to(subscription, owed.end);
+        }
+    }
+    assert!(tidy(hub).is_empty());
+    sent
+}
+
+fn tidy(hub: &mut Hub) -> Vec<SubscriptionIndex> {
+    let mut lapped = Vec::new();
+    hub.tidy(&mut lapped, |_| {});
+    lapped
+}
+
+#[test]
+fn everybody_gets_what_was_appended_after_the_start_once_and_in_order() {
+    let mut hub = hub();
+    let first = subscribe(&mut hub, "a", 1);
+    append(&mut hub, first.channel, 1, "one ");
+    let second = subscribe(&mut hub, "a", 2);
+    assert_eq!(second.channel, first.channel);
+    append(&mut hub, first.channel, 2, "two ");
+    assert_eq!(flush(&mut hub), [(1, "one two ".into()), (2, "two ".into())]);
+    assert_eq!(flush(&mut hub), []);
+}
+
+#[test]
+fn a_channel_that_is_caught_up_owns_no_buffer() {
+    let mut hub = hub();
+    let subscribed = subscribe(&mut hub, "a", 1);
+    append(&mut hub, subscribed.channel, 1, "one");
+    assert_eq!(hub.log_bytes(), 3);
+    flush(&mut hub);
+    assert_eq!(hub.log_bytes(), 0);
+}
+
+#[test]
+fn a_message_is_encoded_once_for_each_wire_format_that_is_listened_in() {
+    let mut hub = hub();
+    let raw = subscribe(&mut hub, "a", 1);
+    subscribe(&mut hub, "a", 2);
+    hub.subscribe(&name("a"), PayloadMode::Raw, JSON, Slot(3), NO_SUBSCRIPTION);
+    let mut formats = Vec::new();
+    hub.append(raw.channel, Position(1), Time::ZERO, |format, _, _, bytes| {
+        formats.push(format);
+        bytes.push(b'x');
+    });
+    assert_eq!(formats, [RAW, JSON]);
+}
+
+#[test]
+fn a_subscription_that_has_not_started_is_owed_nothing() {
+    let mut hub = hub();
+    let started = subscribe(&mut hub, "a", 1);
+    let waiting = hub.subscribe(&name("a"), PayloadMode::Raw, RAW, Slot(2), NO_SUBSCRIPTION);
+    append(&mut hub, started.channel, 1, "one");
+    assert_eq!(flush(&mut hub), [(1, "one".into())]);
+    hub.start_at_end(waiting.subscription);
+    append(&mut hub, started.channel, 2, "two");
+    assert_eq!(flush(&mut hub), [(1, "two".into()), (2, "two".into())]);
+}
+
+#[test]
+fn the_last_subscription_of_a_channel_ends_it_and_its_key() {
+    let mut hub = hub();
+    let first = subscribe(&mut hub, "a", 1);
+    let second = subscribe(&mut hub, "a", 2);
+    append(&mut hub, first.channel, 1, "one");
+    assert_eq!(hub.unsubscribe(first.subscription), None);
+    let left = hub.unsubscribe(second.subscription).unwrap();
+    assert_eq!(left, Left { channel: first.channel, name: name("a") });
+    assert_eq!((hub.channel_count(), hub.subscription_count(), hub.log_bytes()), (0, 0, 0));
+    // A message that was under way for it is for nobody, also after the name came back.
+    let again = subscribe(&mut hub, "a", 3);
+    append(&mut hub, left.channel, 2, "two");
+    assert_eq!(flush(&mut hub), []);
+    append(&mut hub, again.channel, 3, "three");
+    assert_eq!(flush(&mut hub), [(3, "three".into())]);
+}
+
+#[test]
+fn who_leaves_in_the_middle_of_a_round_makes_nobody_miss_it() {
+    for leaver in 0..5_usize {
+        for visited in 0..5 {
+            let mut hub = hub();
+            let all: Vec<Subscribed> = (0..5).map(|slot| subscribe(&mut hub, "a", slot)).collect();
+            append(&mut hub, all[0].channel, 1, "one");
+            let mut got = Vec::new();
+            for _ in 0..visited {
+                let subscription = hub.next_visit().unwrap();
+                let end = hub.owed(subscription).unwrap().1.end;
+                hub.sent_to(subscription, end);
+                got.push(hub.slot_of(subscription).0);
+            }
+            hub.unsubscribe(all[leaver].subscription);
+            let comer = subscribe(&mut hub, "a", 9);
+            got.extend(flush(&mut hub).iter().map(|(slot, _)| *slot));
+            got.sort_unstable();
+            let mut expected: Vec<u32> = (0..5).collect();
+            if !got.contains(&u32::try_from(leaver).unwrap()) {
+                expected.remove(leaver);
+            }
+            assert_eq!(got, expected, "{leaver} left after {visited} visits");
+            append(&mut hub, comer.channel, 2, "two");
+            assert_eq!(flush(&mut hub).len(), 5);
+        }
+    }
+}
+
+#[test]
+fn a_new_message_in_the_middle_of_a_round_coalesces_for_those_who_wait() {
+    let mut hub = hub();
+    let all: Vec<Subscribed> = (0..3).map(|slot| subscribe(&mut hub, "a", slot)).collect();
+    append(&mut hub, all[0].channel, 1, "one ");
+    let first = hub.next_visit().unwrap();
+    let end = hub.owed(first).unwrap().1.end;
+    hub.sent_to(first, end);
+    append(&mut hub, all[0].channel, 2, "two ");
+    assert_eq!(flush(&mut hub), [(1, "one two ".into()), (2, "one two ".into()), (0, "two ".into())]);
+}
+
+#[test]
+fn a_half_sent_slice_goes_back_to_a_frame_boundary() {
+    for (taken, rest, owed) in [
+        (0, "", Some("onetwothree")),
+        (1, "ne", Some("twothree")),
+        (3, "", Some("twothree")),
+        (4, "wo", Some("three")),
+        (6, "", Some("three")),
+        (10, "e", None),
+    ] {
+        let mut hub = hub();
+        let subscribed = subscribe(&mut hub, "a", 1);
+        for (position, text) in [(1, "one"), (2, "two"), (3, "three")] {
+            append(&mut hub, subscribed.channel, position, text);
+        }
+        let subscription = hub.next_visit().unwrap();
+        let (_, all) = hub.owed(subscription).unwrap();
+        assert_eq!(all.frames, 3);
+        hub.sent_to(subscription, all.end);
+        assert_eq!(hub.unsend(subscription, all.start + taken).0, rest.as_bytes(), "{taken}");
+        assert_eq!(hub.next_visit(), None);
+        assert!(tidy(&mut hub).is_empty());
+        let found = hub.owed(subscription).map(|(stream, owed)| {
+            let length = u32::try_from(owed.end - owed.start).unwrap();
+            String::from_utf8(hub.slice(stream, owed.start, length).to_vec()).unwrap()
+        });
+        assert_eq!(found.as_deref(), owed, "{taken}");
+    }
+}
+
+#[test]
+fn a_laggard_keeps_the_log_up_to_its_bound_and_then_is_lapped() {
+    let mut hub = hub();
+    let fast = subscribe(&mut hub, "a", 1);
+    let slow = subscribe(&mut hub, "a", 2);
+    let mut lapped_at = None;
+    for position in 1..=3 {
+        append(&mut hub, fast.channel, position, "ten bytes ");
+        while let Some(subscription) = hub.next_visit() {
+            if subscription == fast.subscription {
+                let end = hub.owed(subscription).unwrap().1.end;
+                hub.sent_to(subscription, end);
+            }
+        }
+        let lapped = tidy(&mut hub);
+        if !lapped.is_empty() {
+            assert_eq!(lapped, [slow.subscription]);
+            lapped_at = Some(position);
+        }
+    }
+    assert_eq!(lapped_at, Some(3));
+    assert_eq!(hub.log_bytes(), 10);
+}
+
+#[test]
+fn a_frame_larger_than_the_bound_is_kept_until_it_is_sent() {
+    let mut hub = hub();
+    let subscribed = subscribe(&mut hub, "a", 1);
+    append(&mut hub, subscribed.channel, 1, &"x".repeat(100));
+    while hub.next_visit().is_some() {}
+    assert!(tidy(&mut hub).is_empty());
+    assert_eq!(hub.owed(subscribed.subscription).unwrap().1.frames, 1);
+}
+
+#[test]
+fn at_the_total_the_channel_with_the_oldest_frame_loses_its_log() {
+    let mut hub = Hub::new(Bounds { lag_bytes: 1_000, log_bytes: 100 });
+    let old = subscribe(&mut hub, "old", 1);
+    let new = subscribe(&mut hub, "new", 2);
+    for (channel, position) in [(old.channel, 1), (old.channel, 2), (new.channel, 3), (new.channel, 4)] {
+        append(&mut hub, channel, position, &"x".repeat(30));
+    }
+    while hub.next_visit().is_some() {}
+    assert_eq!(tidy(&mut hub), [old.subscription]);
+    assert_eq!(hub.log_bytes(), 90);
+}
+
+#[test]
+fn a_resume_is_served_from_the_log_exactly_if_it_reaches_back() {
+    let mut hub = hub();
+    let slow = subscribe(&mut hub, "a", 1);
+    for (position, text) in [(3, "three"), (5, "five"), (7, "seven")] {
+        append(&mut hub, slow.channel, position, text);
+    }
+    let resumed = hub.subscribe(&name("a"), PayloadMode::Raw, RAW, Slot(2), NO_SUBSCRIPTION).subscription;
+    for (position, reaches) in [(0, true), (4, true), (7, true), (8, false)] {
+        assert_eq!(hub.reaches_back_to(resumed, Position(position)), reaches, "{position}");
+    }
+    hub.start_after(resumed, Position(4));
+    let (stream, owed) = hub.owed(resumed).unwrap();
+    assert_eq!(hub.slice(stream, owed.start, 9), b"fiveseven");
+    flush(&mut hub);
+    assert!(!hub.reaches_back_to(resumed, Position(6)));
+    assert!(hub.reaches_back_to(resumed, Position(7)));
+}
+
+#[test]
+fn a_small_channel_waits_for_one_volley_of_a_large_one() {
+    let mut hub = hub();
+    let large: Vec<Subscribed> = (0..4).map(|slot| subscribe(&mut hub, "large", slot)).collect();
+    let small = subscribe(&mut hub, "small", 9);
+    append(&mut hub, large[0].channel, 1, "L");
+    append(&mut hub, small.channel, 2, "S");
+    let mut visits = Vec::new();
+    for _ in 0..2 {
+        for _ in 0..2 {
+            let subscription = hub.next_visit().unwrap();
+            visits.push(hub.slot_of(subscription).0);
+        }
+        hub.rotate();
+    }
+    assert_eq!(visits, [0, 1, 9, 2]);
+}

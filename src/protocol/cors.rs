@@ -1,0 +1,39 @@
+//! The fields that let pages of other origins read an answer (Fetch standard, "CORS protocol").
+//!
+//! Every answer of the web side has them, errors and preflights too: without them a page cannot tell an error from a
+//! dead network. Never with credentials.
+
+use crate::access::{AllowedOrigins, is_same_host};
+use crate::wire::http::{self, Head};
+
+/// The field lines of an answer to a request with this origin.
+pub(super) fn fields(origins: &AllowedOrigins, origin: Option<&[u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    match origins {
+        // The same for every origin, so that caches need not tell them apart.
+        AllowedOrigins::Any => http::field("Access-Control-Allow-Origin", "*", &mut out),
+        AllowedOrigins::Listed(_) => {
+            let allowed = origin.filter(|origin| origins.allows(origin));
+            if let Some(origin) = allowed.and_then(|origin| std::str::from_utf8(origin).ok()) {
+                http::field("Access-Control-Allow-Origin", origin, &mut out);
+            }
+            http::field("Vary", "Origin", &mut out);
+        }
+    }
+    out
+}
+
+/// The further field lines of an answer to a preflight.
+pub(super) fn preflight_fields(methods: &str, out: &mut Vec<u8>) {
+    http::field("Access-Control-Allow-Methods", methods, out);
+    http::field("Access-Control-Allow-Headers", "last-event-id, cache-control, authorization", out);
+    // The longest that browsers honour (Chromium: two hours).
+    http::field("Access-Control-Max-Age", "7200", out);
+}
+
+/// Whether the page that asks, if it is one, may read the answer.
+pub(super) fn is_allowed(origins: &AllowedOrigins, head: &Head<'_>) -> bool {
+    head.origin.is_none_or(|origin| {
+        origins.allows(origin) || head.host.is_some_and(|host| is_same_host(origin, host))
+    })
+}

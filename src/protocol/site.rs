@@ -1,0 +1,255 @@
+//! What a request gets: a stream, a complete answer, a publish, or a page of the admin side.
+//!
+//! One decision a request, from its head alone: no I/O, no clock, no subscription. The answers are whole: a caller
+//! sends the bytes and does with the connection what `after` says. Order of the checks: path, method, origin, Accept,
+//! parameters, channels. A refusal never says whether a channel exists.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::access::{AllowedOrigins, Rules};
+use crate::base::channel::{ChannelName, PayloadMode};
+use crate::base::limits::CHANNELS_PER_CONNECTION;
+use crate::base::position::{Epoch, Seen};
+use crate::base::refusal::{After, Refusal};
+use crate::base::socket::Listener;
+use crate::protocol::WireFormat;
+use crate::protocol::admin::AdminPage;
+use crate::protocol::answer::{Exchange, Reply};
+use crate::protocol::cors;
+use crate::protocol::publish::{self, PublishRequest};
+use crate::wire::http::{Head, Method};
+use crate::wire::url;
+
+pub use crate::protocol::answer::Answer;
+
+/// What this server serves, and to whom. The same for every shard.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub rules: Rules,
+    pub origins: AllowedOrigins,
+    /// Whether the demo page and `/publish` exist.
+    pub try_out: bool,
+    pub demo_page: &'static [u8],
+    /// The longest body of a publish, in bytes.
+    pub publish_limit: usize,
+    /// How soon a client is told to reconnect, before jitter.
+    pub retry: Duration,
+}
+
+/// What to do with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Subscribe, send the head, stream.
+    Stream(Opening),
+    /// Send this.
+    Answer(Answer),
+    /// Read the body, publish, send the answer that the request makes of the outcome.
+    Publish(PublishRequest),
+    /// Have the page rendered, send the answer that the request makes of it.
+    Admin(AdminRequest),
+}
+
+/// A stream that may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// At least one and at most `CHANNELS_PER_CONNECTION`, each once, in the request's order.
+    pub channels: Vec<(ChannelName, PayloadMode)>,
+    pub format: WireFormat,
+    /// What the client says it has seen; none for a client that starts anew.
+    pub seen: Option<Seen>,
+    /// The complete response head.
+    pub head: Vec<u8>,
+}
+
+/// A page of the admin side that may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminRequest {
+    pub page: AdminPage,
+    exchange: Exchange,
+}
+
+impl Site {
+    /// What this request gets.
+    pub fn decide(&self, side: Listener, head: &Head<'_>, epoch: Epoch) -> Decision {
+        match side {
+            Listener::Web => self.decide_web(head, epoch),
+            Listener::Admin => decide_admin(head),
+            // No HTTP is spoken there; whoever asks all the same finds nothing.
+            Listener::Broker => Decision::Answer(Exchange::local(head).refuse(Refusal::NotFound)),
+        }
+    }
+
+    /// The answer to a head that never became one: malformed, too large, too late.
+    pub fn refuse(&self, side: Listener, refusal: Refusal) -> Answer {
+        let cors = match side {
+            Listener::Web => cors::fields(&self.origins, None),
+            Listener::Admin | Listener::Broker => Vec::new(),
+        };
+        Exchange::closing(cors).refuse(refusal)
+    }
+
+    fn decide_web(&self, head: &Head<'_>, epoch: Epoch) -> Decision {
+        let exchange = Exchange::web(head, &self.origins);
+        match &*head.path {
+            EVENTS => match head.method {
+                Method::Get | Method::Head => match self.open(head, epoch, &exchange) {
+                    Ok(opening) if head.method == Method::Get => Decision::Stream(opening),
+                    Ok(opening) => {
+                        Decision::Answer(Answer { bytes: opening.head, after: After::Close, refusal: None })
+                    }
+                    Err(refusal) => Decision::Answer(exchange.refuse(refusal)),
+                },
+                Method::Options => Decision::Answer(exchange.preflight(EVENTS_METHODS)),
+                Method::Post | Method::Other => Decision::Answer(exchange.refuse_method(EVENTS_METHODS)),
+            },
+            b"/" if self.try_out => match head.method {
+                Method::Get | Method::Head => Decision::Answer(self.demo_page(&exchange)),
+                Method::Options => Decision::Answer(exchange.preflight(PAGE_METHODS)),
+                Method::Post | Method::Other => Decision::Answer(exchange.refuse_method(PAGE_METHODS)),
+            },
+            PUBLISH if self.try_out => match head.method {
+                Method::Post => match publish::decide(self, head, &exchange) {
+                    Ok(request) => Decision::Publish(request),
+                    Err(answer) => Decision::Answer(answer),
+                },
+                Method::Options => Decision::Answer(exchange.preflight(PUBLISH_METHODS)),
+                Method::Get | Method::Head | Method::Other => {
+                    Decision::Answer(exchange.refuse_method(PUBLISH_METHODS))
+                }
+            },
+            b"*" => Decision::Answer(exchange.preflight(ALL_METHODS)),
+            _ if self.try_out => Decision::Answer(exchange.refuse_with(Refusal::NotFound, NOT_FOUND_TRY_OUT)),
+            _ => Decision::Answer(exchange.refuse(Refusal::NotFound)),
+        }
+    }
+
+    /// Whether a stream may begin, after all checks.
+    fn open(&self, head: &Head<'_>, epoch: Epoch, exchange: &Exchange) -> Result<Opening, Refusal> {
+        if !cors::is_allowed(&self.origins, head) {
+            return Err(Refusal::OriginNotAllowed);
+        }
+        if !head.accepts("text", "event-stream") {
+            return Err(Refusal::NotAcceptable);
+        }
+        let parameters = Parameters::read(head, epoch)?;
+        let channels = parameters.names.into_iter().map(|name| match self.rules.open(&name) {
+            Some(rule) => Ok((name, rule.payload)),
+            None => Err(Refusal::ChannelNotOpen),
+        });
+        Ok(Opening {
+            channels: channels.collect::<Result<_, _>>()?,
+            format: parameters.format,
+            seen: parameters.seen,
+            head: exchange.stream_head(),
+        })
+    }
+
+    fn demo_page(&self, exchange: &Exchange) -> Answer {
+        let fields = b"Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n";
+        exchange.answer(&Reply {
+            status: 200,
+            content_type: Some("text/html; charset=utf-8"),
+            fields,
+            body: self.demo_page,
+        })
+    }
+}
+
+impl AdminRequest {
+    /// Whether the answer is sent without its body, as to HEAD.
+    pub fn is_head_only(&self) -> bool {
+        self.exchange.is_head_only()
+    }
+
+    /// The complete answer, once the page is rendered.
+    pub fn answer(&self, status: u16, content_type: &str, body: &[u8]) -> Answer {
+        let fields = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
+        self.exchange.answer(&Reply { status, content_type: Some(content_type), fields, body })
+    }
+}
+
+fn decide_admin(head: &Head<'_>) -> Decision {
+    let exchange = Exchange::local(head);
+    let page = match &*head.path {
+        b"/metrics" => AdminPage::Metrics,
+        b"/livez" => AdminPage::Live,
+        b"/readyz" | b"/healthz" => AdminPage::Ready,
+        b"/stats" => AdminPage::Stats,
+        b"*" => return Decision::Answer(exchange.preflight(PAGE_METHODS)),
+        _ => return Decision::Answer(exchange.refuse_with(Refusal::NotFound, NOT_FOUND_ADMIN)),
+    };
+    match head.method {
+        Method::Get | Method::Head => Decision::Admin(AdminRequest { page, exchange }),
+        Method::Options => Decision::Answer(exchange.preflight(PAGE_METHODS)),
+        Method::Post | Method::Other => Decision::Answer(exchange.refuse_method(PAGE_METHODS)),
+    }
+}
+
+/// What the query of a stream says. Parameters that are not ours are left alone: caches are defeated with them.
+struct Parameters {
+    names: SmallVec<[ChannelName; 4]>,
+    format: WireFormat,
+    seen: Option<Seen>,
+}
+
+impl Parameters {
+    fn read(head: &Head<'_>, epoch: Epoch) -> Result<Self, Refusal> {
+        let mut parameters = Self { names: SmallVec::new(), format: WireFormat::SseRaw, seen: None };
+        for (name, value) in url::pairs(head.query) {
+            match &*name {
+                b"channel" => parameters.add_channel(&value)?,
+                b"format" => parameters.format = format(&value)?,
+                b"last_event_id" | b"lastEventId" if !value.is_empty() => {
+                    parameters.seen = Some(Seen::parse(&value, epoch));
+                }
+                _ => {}
+            }
+        }
+        if parameters.names.is_empty() {
+            return Err(Refusal::MissingChannel);
+        }
+        // An EventSource repeats its URL when it reconnects, so the URL's id is the older one.
+        if let Some(id) = head.last_event_id.filter(|id| !id.is_empty()) {
+            parameters.seen = Some(Seen::parse(id, epoch));
+        }
+        Ok(parameters)
+    }
+
+    /// A channel that is named twice is one subscription.
+    fn add_channel(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.names.iter().any(|name| name.as_bytes() == value) {
+            return Ok(());
+        }
+        let name = ChannelName::parse(value).map_err(|_| Refusal::BadChannelName)?;
+        if self.names.len() == CHANNELS_PER_CONNECTION {
+            return Err(Refusal::TooManyChannels);
+        }
+        self.names.push(name);
+        Ok(())
+    }
+}
+
+fn format(value: &[u8]) -> Result<WireFormat, Refusal> {
+    match value {
+        b"raw" => Ok(WireFormat::SseRaw),
+        b"event" => Ok(WireFormat::SseEvent),
+        b"json" => Ok(WireFormat::SseJson),
+        _ => Err(Refusal::BadParameter),
+    }
+}
+
+const EVENTS: &[u8] = b"/events";
+const PUBLISH: &[u8] = b"/publish";
+const EVENTS_METHODS: &str = "GET, HEAD, OPTIONS";
+const PAGE_METHODS: &str = "GET, HEAD, OPTIONS";
+const PUBLISH_METHODS: &str = "POST, OPTIONS";
+const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST";
+const NOT_FOUND_TRY_OUT: &str = "Nothing is served here. The demo page is at /, event streams are at \
+    /events?channel=NAME, and POST /publish?channel=NAME publishes.";
+const NOT_FOUND_ADMIN: &str =
+    "Nothing is served here. The admin side serves /metrics, /livez, /readyz, /healthz and /stats.";
+
+#[cfg(test)]
+mod tests;

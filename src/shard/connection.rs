@@ -1,0 +1,221 @@
+//! The life of a connection, whatever it speaks: accepted, receiving, hung up, lingering, closed.
+//!
+//! Every end is counted once, with its reason, when it is decided. The descriptor is closed only after the last
+//! completion of its receive, so that nothing of an earlier use can reach a later one.
+
+use crate::base::disconnect::Disconnect;
+use crate::base::limits;
+use crate::base::number::small;
+use crate::base::queue::Control;
+use crate::base::socket::{HangUp, Listener, Slot, SocketKey};
+use crate::hub::{Left, NO_SUBSCRIPTION, SubscriptionIndex};
+
+use super::Shard;
+use super::input::Output;
+use super::request::Request;
+use super::row::{Flags, NO_TAIL, Row, State};
+
+impl Shard {
+    pub(super) fn accepted(&mut self, slot: Slot, listener: Listener) {
+        if self.rows.len() <= slot.index() {
+            self.rows.resize_with(slot.index() + 1, Row::free);
+        }
+        let row = &mut self.rows[slot.index()];
+        assert!(row.state == State::Free, "a slot is accepted into only after it was closed");
+        row.state = State::Request(self.requests.insert(Request::new(listener, self.now)).index);
+        row.flags.set(Flags::RECEIVING);
+        let socket = self.key(slot);
+        self.heads.add(self.now, (socket, self.now));
+        self.connections += 1;
+        self.counters.cells.connections.set(self.connections);
+        self.counters.cells.connections_accepted.add(1);
+        self.outputs.push_back(Output::Receive { socket });
+    }
+
+    pub(super) fn received(&mut self, socket: SocketKey, bytes: &[u8]) {
+        let Some(row) = self.row(socket) else { return };
+        match row.state {
+            State::Request(request) => self.request_received(socket.slot, request, bytes),
+            State::Lingering { left } => match left.checked_sub(small(bytes.len())) {
+                Some(left) => row.state = State::Lingering { left },
+                None => self.shut_down(socket.slot),
+            },
+            // A stream's client has nothing to say, and what it says after its end is not for anyone.
+            State::Joining(_) | State::Live | State::Ending | State::Closing => {}
+            State::Free => unreachable!("a stale key finds no row"),
+        }
+    }
+
+    pub(super) fn hung_up(&mut self, socket: SocketKey, cause: HangUp) {
+        let slot = socket.slot;
+        let Some(row) = self.row(socket) else { return };
+        row.flags.clear(Flags::RECEIVING);
+        let reason = match cause {
+            HangUp::Closed => Disconnect::ClientClosed,
+            HangUp::Reset => Disconnect::ClientReset,
+            HangUp::TimedOut => Disconnect::ClientVanished,
+            HangUp::Failed(_) => Disconnect::SocketError,
+        };
+        let (state, has_tail) = (row.state, row.tail != NO_TAIL);
+        match state {
+            // A client may send its FIN right behind its request and still wait for the answer.
+            State::Request(request) if cause == HangUp::Closed && self.is_answer_awaited(request) => {}
+            State::Request(_) if cause == HangUp::Closed && has_tail => {
+                self.end_after_tail(slot, Disconnect::ClientClosed);
+            }
+            State::Ending if cause == HangUp::Closed && has_tail => {}
+            State::Request(_) | State::Joining(_) | State::Live => {
+                self.counters.disconnect(reason);
+                self.close(slot);
+            }
+            State::Ending | State::Lingering { .. } | State::Closing => self.close(slot),
+            State::Free => unreachable!("a stale key finds no row"),
+        }
+    }
+
+    pub(super) fn writable(&mut self, socket: SocketKey) {
+        let Some(row) = self.row(socket) else { return };
+        row.flags.clear(Flags::BLOCKED);
+        self.queue(socket.slot);
+    }
+
+    pub(super) fn linger_overdue(&mut self, socket: SocketKey) {
+        let row = &self.rows[socket.slot.index()];
+        if row.generation == socket.generation && matches!(row.state, State::Lingering { .. }) {
+            self.shut_down(socket.slot);
+        }
+    }
+
+    /// Ends a connection at once: what it was still to get is dropped.
+    pub(super) fn disconnect(&mut self, slot: Slot, reason: Disconnect) {
+        self.counters.disconnect(reason);
+        self.shut_down(slot);
+    }
+
+    /// Nothing more can be sent, whatever the connection is at; an end that is counted already is not counted again.
+    pub(super) fn fail(&mut self, slot: Slot, reason: Disconnect) {
+        match self.rows[slot.index()].state {
+            State::Request(_) | State::Joining(_) | State::Live => self.disconnect(slot, reason),
+            State::Ending => self.shut_down(slot),
+            State::Lingering { .. } | State::Closing | State::Free => {}
+        }
+    }
+
+    /// Ends a connection once its tail has been sent; there may be none.
+    pub(super) fn end_after_tail(&mut self, slot: Slot, reason: Disconnect) {
+        self.counters.disconnect(reason);
+        self.release(slot);
+        self.rows[slot.index()].state = State::Ending;
+        if self.rows[slot.index()].tail == NO_TAIL {
+            self.finish(slot);
+        }
+    }
+
+    /// Everything has been handed over: FIN, then drain what the peer still sends.
+    pub(super) fn finish(&mut self, slot: Slot) {
+        let socket = self.key(slot);
+        let row = &mut self.rows[slot.index()];
+        assert!(
+            row.state == State::Ending && row.tail == NO_TAIL,
+            "only a connection without a tail has finished"
+        );
+        if !row.flags.has(Flags::RECEIVING) {
+            return self.close(slot);
+        }
+        row.state = State::Lingering { left: small(limits::LINGER_BYTES) };
+        self.outputs.push_back(Output::ShutdownWrite { socket });
+        self.lingers.add(self.now, socket);
+    }
+
+    /// Ends both directions and waits for the receive to say so.
+    fn shut_down(&mut self, slot: Slot) {
+        self.release(slot);
+        self.drop_tail(slot);
+        let socket = self.key(slot);
+        let row = &mut self.rows[slot.index()];
+        if !row.flags.has(Flags::RECEIVING) {
+            return self.close(slot);
+        }
+        row.state = State::Closing;
+        self.outputs.push_back(Output::Shutdown { socket });
+    }
+
+    /// Closes the descriptor, whose receive has ended, and frees the row.
+    fn close(&mut self, slot: Slot) {
+        self.release(slot);
+        self.drop_tail(slot);
+        let socket = self.key(slot);
+        let row = &mut self.rows[slot.index()];
+        assert!(!row.flags.has(Flags::RECEIVING), "a descriptor is closed after its receive has ended");
+        // A poll that is still armed would keep the socket open behind its closed descriptor.
+        let is_polled = row.flags.has(Flags::BLOCKED);
+        row.end();
+        if is_polled {
+            self.outputs.push_back(Output::Shutdown { socket });
+        }
+        self.connections -= 1;
+        self.counters.cells.connections.set(self.connections);
+        self.outputs.push_back(Output::Close { socket });
+        if self.draining && self.connections == 0 {
+            self.outputs.push_back(Output::Drained);
+        }
+    }
+
+    /// Gives back what the connection holds beside its row and its tail: request, join, subscriptions.
+    pub(super) fn release(&mut self, slot: Slot) {
+        let row = &mut self.rows[slot.index()];
+        if row.flags.take(Flags::OPENED) {
+            self.opened -= 1;
+        }
+        let mut subscription = std::mem::replace(&mut row.subscriptions, NO_SUBSCRIPTION);
+        match row.state {
+            State::Request(request) => self.drop_request(request),
+            State::Joining(join) => {
+                self.joins.remove(self.joins.key_at(join));
+            }
+            State::Free | State::Live | State::Ending | State::Lingering { .. } | State::Closing => {}
+        }
+        while subscription != NO_SUBSCRIPTION {
+            let next = self.hub.next_of(subscription);
+            self.unsubscribe(subscription);
+            subscription = next;
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, subscription: SubscriptionIndex) {
+        if let Some(Left { channel, name }) = self.hub.unsubscribe(subscription) {
+            self.control(Control::Leave { shard: self.index, channel, name });
+        }
+        self.count_subscriptions();
+    }
+
+    pub(super) fn count_subscriptions(&self) {
+        self.counters.cells.subscriptions.set(self.hub.subscription_count() as u64);
+        self.counters.cells.channels.set(self.hub.channel_count() as u64);
+    }
+
+    /// Gives a connection bytes that go first. Ends it if all tails together are at their bound.
+    pub(super) fn push_tail(&mut self, slot: Slot, bytes: Vec<u8>) {
+        let row = &mut self.rows[slot.index()];
+        if row.tail == NO_TAIL {
+            row.tail = self.tails.insert(bytes);
+        } else {
+            self.tails.append(row.tail, &bytes);
+        }
+        self.counters.cells.tail_bytes.set(self.tails.bytes() as u64);
+        if self.tails.bytes() > self.limits.tail_bytes {
+            self.fail(slot, Disconnect::TailLimit);
+        } else if !self.rows[slot.index()].flags.has(Flags::BLOCKED) {
+            self.queue(slot);
+        }
+    }
+
+    pub(super) fn drop_tail(&mut self, slot: Slot) {
+        let row = &mut self.rows[slot.index()];
+        let tail = std::mem::replace(&mut row.tail, NO_TAIL);
+        if tail != NO_TAIL {
+            self.tails.remove(tail);
+            self.counters.cells.tail_bytes.set(self.tails.bytes() as u64);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! How a stream opens: it waits until the reader has answered for every channel, then goes live at the last answer.
+//!
+//! A channel that is live on this shard already needs no answer, unless the client resumes from before what the log
+//! has. The head goes out at the last answer, or after [`limits::JOIN_TIMEOUT`] at the latest; what a client missed
+//! between such an early head and going live is stated as a gap. What is replayed from several channels goes out
+//! in rising position, and so does everything behind it: a connection's ids rise, whatever its channels.
+
+use crate::base::channel::ChannelName;
+use crate::base::position::{Position, Seen};
+use crate::base::queue::{ChannelKey, Control, GapReason, JoinGap, JoinOutcome, Joined, Replayed, Since};
+use crate::base::socket::{Slot, SocketKey};
+use crate::hub::{NO_SUBSCRIPTION, SubscriptionIndex};
+use crate::protocol::site::Opening;
+use crate::protocol::{Event, GapNotice, WireFormat};
+
+use super::Shard;
+use super::row::{Flags, State};
+
+#[derive(Debug)]
+pub(super) struct Join {
+    format: WireFormat,
+    head: Vec<u8>,
+    seen: Option<Seen>,
+    channels: Vec<Waiting>,
+    /// The answers that are still to come.
+    pending: usize,
+    /// The position that went out with an early head.
+    early: Option<Position>,
+}
+
+/// One channel of a stream that opens.
+#[derive(Debug)]
+struct Waiting {
+    channel: ChannelKey,
+    subscription: SubscriptionIndex,
+    answer: Answer,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Awaited,
+    /// The shard itself knows all that is wanted.
+    Known,
+    Live {
+        replay: Vec<Replayed>,
+        gap: Option<JoinGap>,
+        was_late: bool,
+    },
+    Forbidden,
+}
+
+/// One thing to say before the live messages.
+struct Notice {
+    name: ChannelName,
+    from: Option<Position>,
+    reason: GapReason,
+}
+
+impl Shard {
+    pub(super) fn open_stream(&mut self, slot: Slot, opening: Opening) {
+        let Opening { channels, format, seen, head } = opening;
+        let mut waiting = Vec::with_capacity(channels.len());
+        let mut pending = 0;
+        for (name, mode) in channels {
+            let next = self.rows[slot.index()].subscriptions;
+            let subscribed = self.hub.subscribe(&name, mode, format.index(), slot, next);
+            self.rows[slot.index()].subscriptions = subscribed.subscription;
+            let answer = self.ask(slot, subscribed.subscription, subscribed.channel, name, seen);
+            pending += usize::from(matches!(answer, Answer::Awaited));
+            waiting.push(Waiting {
+                channel: subscribed.channel,
+                subscription: subscribed.subscription,
+                answer,
+            });
+        }
+        self.count_subscriptions();
+        let join = self.joins.insert(Join { format, head, seen, channels: waiting, pending, early: None });
+        self.rows[slot.index()].state = State::Joining(join.index);
+        if pending == 0 {
+            self.go_live(slot, join.index);
+        } else {
+            let socket = self.key(slot);
+            self.waits.add(self.now, socket);
+        }
+    }
+
+    /// Starts the subscription from what this shard knows, or asks the reader.
+    fn ask(
+        &mut self,
+        slot: Slot,
+        subscription: SubscriptionIndex,
+        channel: ChannelKey,
+        name: ChannelName,
+        seen: Option<Seen>,
+    ) -> Answer {
+        let since = match seen {
+            Some(Seen::Here(position)) if self.hub.reaches_back_to(subscription, position) => {
+                self.hub.start_after(subscription, position);
+                return Answer::Known;
+            }
+            Some(Seen::Here(position)) => Since::After(position),
+            Some(Seen::Elsewhere) | None if self.hub.is_live(channel) => return Answer::Known,
+            Some(Seen::Elsewhere) | None => Since::Now,
+        };
+        let connection = self.key(slot);
+        self.control(Control::Join { shard: self.index, channel, name, connection, since });
+        Answer::Awaited
+    }
+
+    pub(super) fn joined(&mut self, joined: Joined) {
+        let Joined { connection, channel, position, outcome } = joined;
+        if let JoinOutcome::Live { .. } = outcome {
+            self.hub.joined(channel, position);
+        }
+        // The connection may have ended while it waited.
+        let row =
+            self.rows.get(connection.slot.index()).filter(|row| row.generation == connection.generation);
+        let Some(State::Joining(join)) = row.map(|row| row.state) else { return };
+        let entry = self.joins.at_mut(join);
+        let is_resume = matches!(entry.seen, Some(Seen::Here(_)));
+        let was_late = entry.early.is_some();
+        let awaited =
+            |waiting: &&mut Waiting| waiting.channel == channel && matches!(waiting.answer, Answer::Awaited);
+        let Some(waiting) = entry.channels.iter_mut().find(awaited) else { return };
+        match outcome {
+            JoinOutcome::Live { replay, gap } => {
+                waiting.answer = Answer::Live { replay, gap, was_late };
+                if is_resume || was_late {
+                    self.hub.start_at_end(waiting.subscription);
+                }
+            }
+            JoinOutcome::Forbidden => waiting.answer = Answer::Forbidden,
+        }
+        entry.pending -= 1;
+        if entry.pending == 0 {
+            self.go_live(connection.slot, join);
+        }
+    }
+
+    /// The reader has not answered for every channel in time: the client at least gets its head.
+    pub(super) fn wait_overdue(&mut self, socket: SocketKey) {
+        let slot = socket.slot;
+        let row = &self.rows[slot.index()];
+        let State::Joining(join) = row.state else { return };
+        if row.generation != socket.generation {
+            return;
+        }
+        let position = self.hub.position();
+        let entry = self.joins.at_mut(join);
+        entry.early = Some(position);
+        let mut bytes = std::mem::take(&mut entry.head);
+        let shown = match entry.seen {
+            Some(Seen::Here(seen)) => seen,
+            Some(Seen::Elsewhere) | None => {
+                // What comes on the channels that are live is owed from here on.
+                for waiting in
+                    entry.channels.iter().filter(|waiting| !matches!(waiting.answer, Answer::Awaited))
+                {
+                    self.hub.start_at_end(waiting.subscription);
+                }
+                position
+            }
+        };
+        entry.format.encode_opening(self.epoch, shown, self.site.retry, &mut bytes);
+        self.mark_opened(slot);
+        self.push_tail(slot, bytes);
+    }
+
+    /// Every channel has been answered for: says what has to be said first, and lets the cursors stand.
+    fn go_live(&mut self, slot: Slot, join: u32) {
+        let join = self.joins.remove(self.joins.key_at(join)).expect("the row holds the join");
+        self.rows[slot.index()].state = State::Live;
+        let Join { format, head, seen, channels, early, .. } = join;
+        let here = match seen {
+            // A position that this process has not reached is none of its own.
+            Some(Seen::Here(position)) if position <= self.hub.position() => Some(position),
+            Some(Seen::Here(_) | Seen::Elsewhere) | None => None,
+        };
+        let mut notices = Vec::new();
+        let mut replays = Vec::new();
+        for waiting in channels {
+            self.settle_channel(slot, waiting, seen, here, early, &mut notices, &mut replays);
+        }
+        let first_replayed = replays.iter().map(|(_, piece): &(_, Replayed)| piece.position()).min();
+        let first = first_replayed.into_iter().chain(self.first_owed(slot)).min();
+        let position = first.map_or_else(|| self.hub.position(), |first| Position(first.0.saturating_sub(1)));
+        let mut bytes = head;
+        if early.is_none() {
+            let shown = here.unwrap_or(position).min(position);
+            format.encode_opening(self.epoch, shown, self.site.retry, &mut bytes);
+            self.mark_opened(slot);
+        }
+        for Notice { name, from, reason } in notices {
+            let notice = GapNotice { epoch: self.epoch, position, channel: &name, from, reason };
+            format.encode_gap(&notice, &mut bytes);
+            self.counters.gap(reason);
+        }
+        if !replays.is_empty() {
+            self.write_replays(slot, format, replays, &mut bytes);
+        }
+        if !bytes.is_empty() {
+            self.push_tail(slot, bytes);
+        }
+        if self.draining || self.hub.is_owed(self.rows[slot.index()].subscriptions) {
+            self.queue(slot);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // One step of `go_live`, which owns all of these.
+    fn settle_channel(
+        &mut self,
+        slot: Slot,
+        waiting: Waiting,
+        seen: Option<Seen>,
+        here: Option<Position>,
+        early: Option<Position>,
+        notices: &mut Vec<Notice>,
+        replays: &mut Vec<(SubscriptionIndex, Replayed)>,
+    ) {
+        let Waiting { subscription, answer, .. } = waiting;
+        let name = self.hub.channel_of(subscription).1.clone();
+        let is_unknown = seen.is_some() && here.is_none();
+        match answer {
+            Answer::Awaited => unreachable!("a stream goes live when nothing is awaited"),
+            Answer::Forbidden => {
+                notices.push(Notice { name, from: here, reason: GapReason::Forbidden });
+                self.unlink(slot, subscription);
+            }
+            Answer::Known => {
+                if is_unknown {
+                    notices.push(Notice { name, from: None, reason: GapReason::UnknownEpoch });
+                }
+                if here.is_none() && early.is_none() {
+                    self.hub.start_at_end(subscription);
+                }
+            }
+            Answer::Live { replay, gap, was_late } => {
+                if is_unknown {
+                    notices.push(Notice { name, from: None, reason: GapReason::UnknownEpoch });
+                } else if let Some(JoinGap { from, reason }) = gap {
+                    notices.push(Notice { name, from: Some(from), reason });
+                } else if was_late && here.is_none() {
+                    notices.push(Notice { name, from: early, reason: GapReason::UpstreamDown });
+                }
+                if here.is_none() && early.is_none() {
+                    self.hub.start_at_end(subscription);
+                }
+                replays.extend(replay.into_iter().map(|piece| (subscription, piece)));
+            }
+        }
+    }
+
+    /// Writes the replays of all channels, and what came live behind them meanwhile, in rising position.
+    fn write_replays(
+        &mut self,
+        slot: Slot,
+        format: WireFormat,
+        mut replays: Vec<(SubscriptionIndex, Replayed)>,
+        bytes: &mut Vec<u8>,
+    ) {
+        // Stable: a gap that begins behind the last message stays behind it.
+        replays.sort_by_key(|(_, piece)| piece.position());
+        let (epoch, mut encoded, mut written) = (self.epoch, 0, 0);
+        for (subscription, piece) in &replays {
+            // What another channel got live in between goes first.
+            while self.gather_first(slot, Some(piece.position()), bytes).is_some() {
+                written += 1;
+            }
+            let (_, channel, mode) = self.hub.channel_of(*subscription);
+            match *piece {
+                Replayed::Message { position, ref payload } => {
+                    format.encode(&Event { epoch, position, channel, payload, mode }, bytes);
+                    encoded += 1;
+                }
+                Replayed::Gap { position, from, reason } => {
+                    format
+                        .encode_gap(&GapNotice { epoch, position, channel, from: Some(from), reason }, bytes);
+                    self.counters.gap(reason);
+                }
+            }
+        }
+        self.counters.cells.frames_encoded.add(encoded);
+        self.counters.cells.messages_delivered.add(encoded + written);
+    }
+
+    /// The head of a stream that has not gone out, if it has not, and the stream's format.
+    pub(super) fn take_head(&mut self, join: u32) -> (Vec<u8>, WireFormat) {
+        let join = self.joins.at_mut(join);
+        (std::mem::take(&mut join.head), join.format)
+    }
+
+    fn first_owed(&self, slot: Slot) -> Option<Position> {
+        let mut first = None;
+        let mut subscription = self.rows[slot.index()].subscriptions;
+        while subscription != NO_SUBSCRIPTION {
+            let owed = self.hub.first_owed(subscription).map(|(position, ..)| position);
+            first = first.into_iter().chain(owed).min();
+            subscription = self.hub.next_of(subscription);
+        }
+        first
+    }
+
+    fn mark_opened(&mut self, slot: Slot) {
+        let now = self.heartbeat.tick(self.now);
+        let row = &mut self.rows[slot.index()];
+        row.written = now;
+        row.flags.set(Flags::OPENED);
+        self.opened += 1;
+    }
+
+    /// Takes one subscription out of the connection's list and ends it.
+    fn unlink(&mut self, slot: Slot, subscription: SubscriptionIndex) {
+        let head = self.rows[slot.index()].subscriptions;
+        self.rows[slot.index()].subscriptions = self.hub.without(head, subscription);
+        self.unsubscribe(subscription);
+    }
+}

@@ -1,0 +1,312 @@
+//! A connection between requests: it reads heads, and gives each to the site, which decides.
+//!
+//! A head may come in any fragments; bytes behind it are the next request's. Short answers are pipelined: the next
+//! request is looked at while what is to be sent is small. A stream is the last request of its connection.
+
+use bytes::Bytes;
+
+use crate::base::disconnect::Disconnect;
+use crate::base::limits::KIB;
+use crate::base::queue::{Control, PublishOutcome, Published};
+use crate::base::refusal::{After, Refusal};
+use crate::base::socket::{Listener, Slot, SocketKey};
+use crate::base::time::Time;
+use crate::protocol::publish::PublishRequest;
+use crate::protocol::site::{AdminRequest, Answer, Decision};
+use crate::wire::http::{self, HeadError};
+
+use super::Shard;
+use super::input::{AdminAnswer, Notice, Output};
+use super::row::{Flags, NO_TAIL, State};
+
+#[derive(Debug)]
+pub(super) struct Request {
+    listener: Listener,
+    buffer: Vec<u8>,
+    /// How much of the buffer has been searched for the end of a head.
+    scanned: usize,
+    /// When this head, or the pause before it, began.
+    since: Time,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nothing of the next head has come.
+    Idle,
+    Head,
+    Body(PublishRequest),
+    /// The reader or the driver has been asked.
+    AwaitPublished(PublishRequest),
+    AwaitAdmin(AdminRequest),
+}
+
+/// What a look at the buffer gave.
+enum Step {
+    /// More bytes are needed, or an answer.
+    Wait,
+    /// The next request may lie in the buffer.
+    Next,
+    /// The connection is no longer in this state.
+    Over,
+}
+
+/// While more than this waits to be sent, the next pipelined request waits too.
+const PIPELINE_BYTES: usize = 16 * KIB;
+
+impl Request {
+    /// A connection that was just accepted must send a head as if it had begun one.
+    pub(super) fn new(listener: Listener, now: Time) -> Self {
+        Self { listener, buffer: Vec::new(), scanned: 0, since: now, phase: Phase::Head }
+    }
+}
+
+impl Shard {
+    pub(super) fn request_received(&mut self, slot: Slot, request: u32, bytes: &[u8]) {
+        let entry = self.requests.at_mut(request);
+        entry.buffer.extend_from_slice(bytes);
+        if let Phase::Idle = entry.phase {
+            entry.phase = Phase::Head;
+            entry.since = self.now;
+            let socket = self.key(slot);
+            self.heads.add(self.now, (socket, self.now));
+        }
+        if let Phase::Body(_) = self.requests.at(request).phase {
+            self.body_bytes += bytes.len();
+        }
+        self.advance_request(slot);
+    }
+
+    /// Looks at the buffer until more bytes or an answer are needed.
+    pub(super) fn advance_request(&mut self, slot: Slot) {
+        while let State::Request(request) = self.rows[slot.index()].state {
+            let tail = self.rows[slot.index()].tail;
+            if tail != NO_TAIL && self.tails.rest(tail).len() > PIPELINE_BYTES {
+                return self.bound_buffer(slot, request);
+            }
+            let step = match &self.requests.at(request).phase {
+                Phase::Idle | Phase::Head => self.read_head(slot, request),
+                Phase::Body(_) => self.read_body(slot, request),
+                Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => Step::Wait,
+            };
+            match step {
+                Step::Next => {}
+                Step::Wait => return self.bound_buffer(slot, request),
+                Step::Over => return,
+            }
+        }
+    }
+
+    /// Who sends on and on while an answer is due is not waiting for it.
+    fn bound_buffer(&mut self, slot: Slot, request: u32) {
+        let entry = self.requests.at(request);
+        let bound = match &entry.phase {
+            Phase::Body(publish) => publish.length,
+            Phase::Idle | Phase::Head | Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => {
+                self.limits.head_bytes
+            }
+        };
+        if entry.buffer.len() > bound + BUFFER_SLACK {
+            self.disconnect(slot, Disconnect::BadRequest);
+        }
+    }
+
+    fn read_head(&mut self, slot: Slot, request: u32) -> Step {
+        let entry = self.requests.at_mut(request);
+        if entry.buffer.is_empty() {
+            return Step::Wait;
+        }
+        let read = match http::parse_from(&entry.buffer, entry.scanned, self.limits.head_bytes) {
+            Ok(Some((head, used))) => Ok(Some((self.site.decide(entry.listener, &head, self.epoch), used))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let listener = entry.listener;
+        let (decision, used) = match read {
+            Ok(Some(decided)) => decided,
+            Ok(None) => {
+                entry.scanned = entry.buffer.len();
+                return Step::Wait;
+            }
+            Err(HeadError::Tls) => {
+                self.outputs.push_back(Output::Notice(Notice::TlsOnPlainPort));
+                self.disconnect(slot, Disconnect::TlsOnPlainPort);
+                return Step::Over;
+            }
+            Err(HeadError::Refused(refusal)) => {
+                let answer = self.site.refuse(listener, refusal);
+                return self.answer(slot, answer);
+            }
+        };
+        entry.buffer.drain(..used);
+        entry.scanned = 0;
+        match decision {
+            Decision::Answer(answer) => self.answer(slot, answer),
+            Decision::Stream(opening) => {
+                self.drop_request(request);
+                self.open_stream(slot, opening);
+                Step::Over
+            }
+            Decision::Publish(publish) => {
+                let entry = self.requests.at_mut(request);
+                self.body_bytes += entry.buffer.len();
+                if self.body_bytes + publish.length > self.limits.tail_bytes {
+                    self.body_bytes -= entry.buffer.len();
+                    return self.answer(slot, publish.answer(PublishOutcome::Unavailable));
+                }
+                let interim = publish.interim;
+                entry.phase = Phase::Body(publish);
+                if !interim.is_empty() {
+                    self.push_tail(slot, interim.to_vec());
+                }
+                Step::Next
+            }
+            Decision::Admin(admin) => {
+                let page = admin.page;
+                self.requests.at_mut(request).phase = Phase::AwaitAdmin(admin);
+                self.outputs.push_back(Output::AskAdmin { socket: self.key(slot), page });
+                Step::Wait
+            }
+        }
+    }
+
+    fn read_body(&mut self, slot: Slot, request: u32) -> Step {
+        let socket = self.key(slot);
+        let entry = self.requests.at_mut(request);
+        let Phase::Body(publish) = &entry.phase else { return Step::Wait };
+        if entry.buffer.len() < publish.length {
+            return Step::Wait;
+        }
+        self.body_bytes -= entry.buffer.len();
+        let rest = entry.buffer.split_off(publish.length);
+        let payload = Bytes::from(std::mem::replace(&mut entry.buffer, rest));
+        let name = publish.channel.clone();
+        let Phase::Body(publish) = std::mem::replace(&mut entry.phase, Phase::Idle) else {
+            unreachable!("the phase was looked at above");
+        };
+        entry.phase = Phase::AwaitPublished(publish);
+        self.control(Control::Publish { shard: self.index, connection: socket, name, payload });
+        Step::Wait
+    }
+
+    pub(super) fn published(&mut self, published: Published) {
+        let Some(request) = self.waiting_request(published.connection) else { return };
+        let entry = self.requests.at_mut(request);
+        match std::mem::replace(&mut entry.phase, Phase::Idle) {
+            Phase::AwaitPublished(publish) => {
+                self.answer_awaited(published.connection.slot, publish.answer(published.outcome));
+            }
+            other => entry.phase = other,
+        }
+    }
+
+    pub(super) fn admin_answer(&mut self, socket: SocketKey, answer: &AdminAnswer) {
+        let Some(request) = self.waiting_request(socket) else { return };
+        let entry = self.requests.at_mut(request);
+        match std::mem::replace(&mut entry.phase, Phase::Idle) {
+            Phase::AwaitAdmin(admin) => {
+                let answer = admin.answer(answer.status, answer.content_type, &answer.body);
+                self.answer_awaited(socket.slot, answer);
+            }
+            other => entry.phase = other,
+        }
+    }
+
+    fn waiting_request(&mut self, socket: SocketKey) -> Option<u32> {
+        match self.row(socket)?.state {
+            State::Request(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    fn answer_awaited(&mut self, slot: Slot, answer: Answer) {
+        if let Step::Next = self.answer(slot, answer) {
+            self.advance_request(slot);
+        }
+    }
+
+    /// Hands over a complete answer, and either ends the connection behind it or goes on with the next request.
+    fn answer(&mut self, slot: Slot, answer: Answer) -> Step {
+        if let Some(refusal) = answer.refusal {
+            self.counters.refusal(refusal);
+        }
+        self.push_tail(slot, answer.bytes);
+        let State::Request(request) = self.rows[slot.index()].state else { return Step::Over };
+        let is_half_closed = !self.rows[slot.index()].flags.has(Flags::RECEIVING);
+        if answer.after == After::Close || self.draining || is_half_closed {
+            let reason = match answer.refusal {
+                Some(Refusal::HeadTimeout) => Disconnect::HeadTimeout,
+                Some(refusal) if refusal.after() == After::Close => Disconnect::BadRequest,
+                Some(_) | None => Disconnect::Finished,
+            };
+            self.end_after_tail(slot, reason);
+            return Step::Over;
+        }
+        let socket = self.key(slot);
+        let entry = self.requests.at_mut(request);
+        entry.since = self.now;
+        if entry.buffer.is_empty() {
+            entry.phase = Phase::Idle;
+            // Nothing is kept for a connection that only waits.
+            entry.buffer = Vec::new();
+            self.idles.add(self.now, (socket, self.now));
+        } else {
+            entry.phase = Phase::Head;
+            self.heads.add(self.now, (socket, self.now));
+        }
+        Step::Next
+    }
+
+    pub(super) fn head_overdue(&mut self, socket: SocketKey, since: Time) {
+        let Some(request) = self.pending_request(socket, since) else { return };
+        match self.requests.at(request).phase {
+            // A connection that has sent nothing at all, as browsers open them ahead of need, is owed no answer.
+            Phase::Head if self.requests.at(request).buffer.is_empty() => {
+                self.disconnect(socket.slot, Disconnect::HeadTimeout);
+            }
+            Phase::Head | Phase::Body(_) => {
+                let answer = self.site.refuse(self.requests.at(request).listener, Refusal::HeadTimeout);
+                self.answer(socket.slot, answer);
+            }
+            Phase::Idle | Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => {}
+        }
+    }
+
+    pub(super) fn idle_overdue(&mut self, socket: SocketKey, since: Time) {
+        let Some(request) = self.pending_request(socket, since) else { return };
+        if let Phase::Idle = self.requests.at(request).phase {
+            self.end_after_tail(socket.slot, Disconnect::IdleTimeout);
+        }
+    }
+
+    /// The request that a deadline was set for, if it is still the one.
+    fn pending_request(&self, socket: SocketKey, since: Time) -> Option<u32> {
+        let row = &self.rows[socket.slot.index()];
+        match row.state {
+            State::Request(request) if row.generation == socket.generation => {
+                (self.requests.at(request).since == since).then_some(request)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the reader or the driver has been asked for an answer to this request.
+    pub(super) fn is_answer_awaited(&self, request: u32) -> bool {
+        matches!(self.requests.at(request).phase, Phase::AwaitPublished(_) | Phase::AwaitAdmin(_))
+    }
+
+    pub(super) fn drop_request(&mut self, request: u32) {
+        let entry = self.requests.remove(self.requests.key_at(request)).expect("the row holds the request");
+        if let Phase::Body(_) = entry.phase {
+            self.body_bytes -= entry.buffer.len();
+        }
+    }
+
+    /// Whether the connection only waits for a next request.
+    pub(super) fn is_between_requests(&self, request: u32) -> bool {
+        matches!(self.requests.at(request).phase, Phase::Idle)
+    }
+}
+
+/// What may lie in a buffer beside the head or body it is for: one read's worth of the next requests.
+const BUFFER_SLACK: usize = 64 * KIB;
