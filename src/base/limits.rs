@@ -59,6 +59,8 @@ impl Default for Limits {
     }
 }
 
+/// Shards of one process. Beyond: `--shards` is refused.
+pub const SHARDS: usize = 1_024;
 /// Field lines of one request head. Beyond: 431, as for a head of too many bytes.
 pub const HEAD_FIELDS: usize = 100;
 /// Channels of one connection (`too-many-channels`).
@@ -71,6 +73,10 @@ pub const GATHER_BYTES: usize = 64 * KIB;
 pub const SCRATCH_BYTES: usize = MIB;
 /// Batches or other items in one shard's queue.
 pub const QUEUE_ITEMS: usize = 4_096;
+/// Items that a shard takes from its queue in one turn; the rest wait there.
+pub const DELIVERIES_PER_TURN: usize = 256;
+/// Controls that the reader takes in one turn.
+pub const CONTROLS_PER_TURN: usize = 1_024;
 /// Controls that wait for the reader in one queue from all shards.
 pub const CONTROL_ITEMS: usize = 16_384;
 /// A head goes out at the last `Joined`, or after this at the latest.
@@ -117,6 +123,13 @@ pub const BROKER_BULK_BYTES_BEFORE_LOGIN: usize = 16 * KIB;
 pub const BROKER_REQUEST_EXTRA_BYTES: usize = 64 * KIB;
 /// Payloads below this are copied out of the chunk they were read into; larger ones share it.
 pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
+/// Bytes of one event that `courier subscribe` takes: the longest message, each of its bytes a line of its own.
+pub const EVENT_BYTES: usize = 128 * MIB;
+/// Lines of the log that wait for stderr. Beyond: dropped and counted.
+pub const LOG_LINES: usize = 4_096;
+/// Bytes of the configuration file, and of the file with the Redis password.
+pub const CONFIG_FILE_BYTES: usize = MIB;
+pub const PASSWORD_FILE_BYTES: usize = 4 * KIB;
 
 pub const KIB: usize = 1_024;
 pub const MIB: usize = 1_024 * KIB;

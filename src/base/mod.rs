@@ -17,3 +17,4 @@ pub mod refusal;
 pub mod slab;
 pub mod socket;
 pub mod time;
+pub mod version;

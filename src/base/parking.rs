@@ -43,3 +43,79 @@ impl Parking {
         self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel)
     }
 }
+
+#[cfg(all(test, loom))]
+mod tests {
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    use super::*;
+
+    /// A queue and a bell as far as the protocol can see them: an item is there or not, the bell has rung or not.
+    #[derive(Default)]
+    struct Mailbox {
+        parking: Parking,
+        items: AtomicUsize,
+        rings: AtomicUsize,
+    }
+
+    impl Mailbox {
+        fn put(&self) {
+            // Relaxed: the protocol's own fences are what is under test.
+            self.items.fetch_add(1, Ordering::Relaxed);
+            if self.parking.must_ring() {
+                self.rings.fetch_add(1, Ordering::Release);
+            }
+        }
+
+        /// Takes everything; sleeps when there is nothing. Returns how many items there were.
+        fn take(&self) -> usize {
+            loop {
+                let items = self.items.swap(0, Ordering::Relaxed);
+                if items > 0 {
+                    return items;
+                }
+                self.parking.park();
+                if self.items.load(Ordering::Relaxed) == 0 {
+                    while self.rings.load(Ordering::Acquire) == 0 {
+                        // If the producers are done and nobody rang, loom finds no thread to go on with: a deadlock.
+                        thread::yield_now();
+                    }
+                    self.rings.store(0, Ordering::Relaxed);
+                }
+                self.parking.unpark();
+            }
+        }
+    }
+
+    #[test]
+    fn no_item_is_slept_through() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::default());
+            let producer = {
+                let mailbox = mailbox.clone();
+                thread::spawn(move || mailbox.put())
+            };
+            assert_eq!(mailbox.take(), 1);
+            producer.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn two_producers_ring_at_most_once_for_each_time_the_consumer_parks() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::default());
+            mailbox.parking.park();
+            let producers = [(); 2].map(|()| {
+                let mailbox = mailbox.clone();
+                thread::spawn(move || mailbox.put())
+            });
+            for producer in producers {
+                producer.join().unwrap();
+            }
+            assert_eq!(mailbox.rings.load(Ordering::Acquire), 1);
+            assert_eq!(mailbox.items.load(Ordering::Relaxed), 2);
+        });
+    }
+}

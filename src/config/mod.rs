@@ -1,1 +1,189 @@
-//! (see lib.rs)
+//! What courier shall do: one table of options, read from flags, environment and file, checked as a whole.
+//!
+//! An option has one key and three spellings: `server.listen` in the file, `--listen`, `COURIER_LISTEN`. The first that
+//! is given wins: flag, environment, file, default. The result is plain data that the server turns into machines;
+//! nothing here opens a socket. The only I/O is reading two files at start, before there is any other thread: the
+//! configuration file and the Redis password file.
+//!
+//! Invariant: everything that can be known to be wrong without the network is an error here, in one line that names
+//! where the value came from and what to do.
+
+pub mod address;
+pub mod banner;
+pub mod error;
+pub mod file;
+pub mod flags;
+pub mod nearest;
+pub mod print;
+pub mod redis_url;
+pub mod reference;
+pub mod resolve;
+pub mod server_url;
+pub mod settings;
+pub mod table;
+pub mod value;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::access::{AllowedOrigins, Rule};
+use crate::base::channel::{BadChannelName, ChannelName};
+use crate::base::limits::{CHANNELS_PER_CONNECTION, Limits};
+use crate::config::address::ListenAddress;
+use crate::config::error::{ConfigError, Origin};
+use crate::config::flags::{Action, Invocation};
+use crate::config::redis_url::RedisUrl;
+use crate::config::server_url::ServerUrl;
+use crate::config::settings::Settings;
+use crate::config::table::Key;
+use crate::driver::log::{LogFormat, LogLevel};
+use crate::reader::Secret;
+
+/// Reads the command line (whose first argument is the program's name), the environment, and the files they name.
+pub fn load(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, ConfigError> {
+    match flags::parse(arguments)? {
+        Invocation::Serve { flags, action } => {
+            let settings = Settings::collect(flags, environment)?;
+            let config = resolve::resolve(&settings)?;
+            Ok(match action {
+                Action::Run => Command::Serve(Box::new(config)),
+                Action::PrintConfig => Command::Print(print::print_config(&settings, &config)),
+                Action::CheckConfig => Command::Print(print::check_config(&settings, &config)),
+            })
+        }
+        Invocation::Publish { flags, channel, payload } => {
+            let settings = Settings::collect(flags, environment)?;
+            Ok(Command::Publish(Box::new(PublishCommand {
+                redis: resolve::publish_target(&settings)?,
+                timeout: settings.duration(Key::RedisDialTimeout),
+                channel: channel_name(&channel)?,
+                payload,
+            })))
+        }
+        Invocation::Subscribe { url, channels } => {
+            let server = ServerUrl::parse(&url)
+                .map_err(|remedy| ConfigError::value(&Origin::Flag("--url".into()), "url", &url, remedy))?;
+            if channels.len() > CHANNELS_PER_CONNECTION {
+                return Err(ConfigError::new(format!("at most {CHANNELS_PER_CONNECTION} channels at once")));
+            }
+            let channels = channels.iter().map(|name| channel_name(name)).collect::<Result<_, _>>()?;
+            Ok(Command::Subscribe(SubscribeCommand { server, channels }))
+        }
+        Invocation::Print(text) => Ok(Command::Print(text)),
+    }
+}
+
+fn channel_name(text: &str) -> Result<ChannelName, ConfigError> {
+    ChannelName::parse(text.as_bytes()).map_err(|bad| {
+        let remedy = match bad {
+            BadChannelName::Empty => "is empty",
+            BadChannelName::TooLong => "is longer than 255 bytes",
+            BadChannelName::ControlCharacter => "has control characters",
+            BadChannelName::NotUtf8 => "is not UTF-8",
+        };
+        ConfigError::new(format!("the channel name {text:?} {remedy}"))
+    })
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// No subcommand: run the server.
+    Serve(Box<Config>),
+    Publish(Box<PublishCommand>),
+    Subscribe(SubscribeCommand),
+    /// `--help`, `--version`, `--print-config`, `--check-config`: text for stdout, and success.
+    Print(String),
+}
+
+/// `courier publish`.
+#[derive(Debug, PartialEq)]
+pub struct PublishCommand {
+    /// Where Redis or the embedded broker is.
+    pub redis: RedisUrl,
+    pub timeout: Duration,
+    pub channel: ChannelName,
+    pub payload: PublishPayload,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum PublishPayload {
+    Argument(Vec<u8>),
+    /// All of stdin.
+    Stdin,
+}
+
+/// `courier subscribe`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SubscribeCommand {
+    pub server: ServerUrl,
+    /// 1 to 64.
+    pub channels: Vec<ChannelName>,
+}
+
+/// Everything the server needs to know, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub mode: Mode,
+    /// The web side; at least one.
+    pub listen: Vec<ListenAddress>,
+    pub admin: ListenAddress,
+    pub upstream: Upstream,
+    /// In the order of the file, then the `--public` patterns; the first match decides.
+    pub rules: Vec<Rule>,
+    pub limits: Limits,
+    /// `None`: no heartbeats.
+    pub heartbeat: Option<Duration>,
+    pub retry: Duration,
+    pub drain_timeout: Duration,
+    pub allowed_origins: AllowedOrigins,
+    /// `None`: by the machine.
+    pub shards: Option<usize>,
+    /// The CPUs to use, in rising order; `None`: those of the inherited affinity mask.
+    pub cpus: Option<Vec<usize>>,
+    /// `None`: by the machine.
+    pub reader_cpu: Option<usize>,
+    pub log_level: LogLevel,
+    pub log_format: LogFormat,
+    /// Things that are allowed and probably not meant, one sentence each, for the log.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// No configuration at all: everything is open and only this machine can reach it.
+    TryOut,
+    Production,
+}
+
+/// Where messages come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Upstream {
+    Redis(RedisConfig),
+    /// The embedded broker.
+    Broker(BrokerConfig),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrokerConfig {
+    pub listen: ListenAddress,
+    /// What its clients must log in with, if anything.
+    pub password: Option<Secret>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedisConfig {
+    /// With the password of `redis.password_file`, if there is one.
+    pub url: RedisUrl,
+    pub dial_timeout: Duration,
+    /// How long Redis may be silent before it is pinged.
+    pub ping_interval: Duration,
+    /// How long the answer may take before the connection counts as lost.
+    pub ping_timeout: Duration,
+}
+
+#[cfg(test)]
+mod tests;

@@ -297,10 +297,7 @@ mod tests {
         /// What is replayed from `position` on, and whether that is everything.
         fn replay(&self, channel: usize, position: u64) -> (Vec<String>, bool) {
             let (replay, gap) = self.history.replay(self.channels[channel], Position(position));
-            let replay = replay
-                .iter()
-                .map(|message| format!("{}:{}", message.position.0, message.payload.escape_ascii()))
-                .collect();
+            let replay = replay.iter().map(crate::reader::tests::piece).collect();
             if let Some(gap) = gap {
                 assert_eq!(gap, JoinGap { from: Position(position), reason: GapReason::TooOld });
             }

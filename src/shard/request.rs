@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::base::disconnect::Disconnect;
 use crate::base::limits::KIB;
-use crate::base::queue::{Control, PublishOutcome, Published};
+use crate::base::queue::{Control, Published};
 use crate::base::refusal::{After, Refusal};
 use crate::base::socket::{Listener, Slot, SocketKey};
 use crate::base::time::Time;
@@ -152,7 +152,7 @@ impl Shard {
                 self.body_bytes += entry.buffer.len();
                 if self.body_bytes + publish.length > self.limits.tail_bytes {
                     self.body_bytes -= entry.buffer.len();
-                    return self.answer(slot, publish.answer(PublishOutcome::Unavailable));
+                    return self.answer(slot, publish.answer_unread());
                 }
                 let interim = publish.interim;
                 entry.phase = Phase::Body(publish);

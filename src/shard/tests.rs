@@ -291,6 +291,23 @@ fn a_reader_that_falls_out_of_the_log_is_disconnected_and_the_others_go_on() {
 }
 
 #[test]
+fn a_stream_that_falls_out_of_one_log_while_it_waits_for_another_channel_is_disconnected() {
+    let mut bench = Bench::with(|options| options.limits.lag_bytes = 1_000);
+    bench.stream(1, "channel=a&channel=b&last_event_id=a.0");
+    let (a, socket, _) = bench.asked("a");
+    let (b, ..) = bench.asked("b");
+    bench.joined(socket, a, 1, Vec::new(), None);
+    for position in 2..100 {
+        bench.publish(&[(a, position, "some text of a few bytes")]);
+        bench.flush();
+    }
+    assert_eq!(bench.disconnects(Disconnect::Lagged), 1);
+    bench.joined(socket, b, 100, Vec::new(), None);
+    bench.flush();
+    assert_eq!(bench.shard.kept_bytes(), 0);
+}
+
+#[test]
 fn a_resume_replays_from_the_readers_history_and_goes_on_without_repeat() {
     let mut bench = Bench::new();
     bench.stream(1, "channel=a&channel=b&last_event_id=a.10");

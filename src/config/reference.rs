@@ -1,0 +1,187 @@
+//! The pages that are made from the options table: `courier.example.toml` and `docs/reference/options.md`.
+
+use std::fmt::Write;
+
+use crate::config::print::quoted;
+use crate::config::table::{Group, Key, Kind, Row, TABLE};
+use crate::config::value::{show_duration, show_size};
+
+/// A configuration file with every option, all of them comments.
+pub fn example_file() -> String {
+    let mut text = String::from(EXAMPLE_HEAD);
+    for table in tables() {
+        let _ = write!(text, "\n[{table}]\n");
+        for row in TABLE.iter().filter(|row| table_of(row) == Some(table)) {
+            let key = row.file_key.and_then(|key| key.split_once('.')).map_or("", |(_, key)| key);
+            text.push_str(&comment(row.help));
+            let _ = writeln!(text, "#{key} = {}", example_value(row));
+        }
+    }
+    text.push_str(EXAMPLE_CHANNELS);
+    text
+}
+
+/// The reference page.
+pub fn options_page() -> String {
+    let mut text = String::from(PAGE_HEAD);
+    for group in Group::ALL {
+        let _ = write!(text, "\n## {}\n\n", group.heading());
+        text.push_str("| Flag | Key in the file | Variable | Default | Value | |\n");
+        text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+        for row in group.rows() {
+            let key = row.file_key.map_or_else(String::new, |key| format!("`{key}`"));
+            let default = row.default.map_or_else(String::new, |default| format!("`{default}`"));
+            let cells = [
+                format!("`--{}`", row.flag),
+                key,
+                format!("`{}`", row.variable()),
+                default,
+                values(row.kind),
+                row.help.replace('|', "\\|"),
+            ];
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+    }
+    text.push_str(PAGE_CHANNELS);
+    text
+}
+
+/// The tables of the file, in the order of their first option.
+fn tables() -> Vec<&'static str> {
+    let mut tables = Vec::new();
+    for table in TABLE.iter().filter_map(table_of) {
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+    }
+    tables
+}
+
+fn table_of(row: &Row) -> Option<&'static str> {
+    row.file_key.and_then(|key| key.split_once('.')).map(|(table, _)| table)
+}
+
+/// The default, or for an option without one a value that shows its shape.
+fn example_value(row: &Row) -> String {
+    let text = row.default.unwrap_or(match row.key {
+        Key::RedisUrl => "redis://127.0.0.1:6379",
+        Key::RedisPasswordFile => "/run/secrets/redis-password",
+        Key::BrokerPasswordFile => "/run/secrets/broker-password",
+        Key::Cpus => "0-3",
+        Key::Shards => "4",
+        _ => "0",
+    });
+    match row.kind {
+        Kind::Count { .. } => text.to_owned(),
+        kind if kind.is_list() => format!("[{}]", quoted(text)),
+        _ => quoted(text),
+    }
+}
+
+/// What a value may be, in words.
+fn values(kind: Kind) -> String {
+    match kind {
+        Kind::Address => "address".into(),
+        Kind::Addresses => "addresses".into(),
+        Kind::RedisUrl => "URL".into(),
+        Kind::Patterns => "patterns".into(),
+        Kind::Origins => "origins".into(),
+        Kind::File => "path".into(),
+        Kind::Cpus => "CPU list".into(),
+        Kind::Count { least, most } => format!("{least} to {most}"),
+        Kind::Duration { least, most, zero } => {
+            format!(
+                "{} to {}{}",
+                show_duration(least),
+                show_duration(most),
+                if zero { ", or `0s`" } else { "" }
+            )
+        }
+        Kind::Size { least, most } => format!("{} to {}", show_size(least), show_size(most)),
+        Kind::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The text as lines of a comment.
+fn comment(text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = String::from("#");
+    for word in text.split(' ') {
+        if line.len() + 1 + word.len() > COMMENT_COLUMNS {
+            lines.push_str(&line);
+            lines.push('\n');
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    lines + &line + "\n"
+}
+
+const COMMENT_COLUMNS: usize = 100;
+
+const EXAMPLE_HEAD: &str = "\
+# Every option of courier, with its default where it has one. Use it with courier --config courier.toml, and
+# check it with courier --config courier.toml --check-config. A flag or a variable wins over this file.
+#
+# This file is made from the table of options in src/config/table.rs (make reference).
+";
+
+const EXAMPLE_CHANNELS: &str = "
+# Who may listen to which channels. The first row that matches decides; a channel that no row matches is refused.
+# match is a Redis glob; it never matches names that start with __ or courier:, which are opened by exact name only.
+# access is \"public\" (everyone) or \"closed\" (nobody: takes names out of a wider row that follows).
+# payload is \"raw\" (the message is the event's data) or \"envelope\" (a JSON object with data, event, id and retry).
+
+#[[channels]]
+#match = \"news.internal.*\"
+#access = \"closed\"
+
+#[[channels]]
+#match = \"news.*\"
+#access = \"public\"
+#payload = \"raw\"
+";
+
+const PAGE_HEAD: &str = "\
+# Options
+
+<!-- Made from the table of options in src/config/table.rs: make reference. -->
+
+An option has three spellings: a flag, a variable and a key of the file that `--config` names. If it is given in
+several places, the flag wins over the variable, the variable over the file, the file over the default.
+`courier --print-config` shows every value and where it came from; `courier --check-config` says whether all is right.
+
+- A time is a whole number and its unit: `250ms`, `15s`, `2m`, `1h`. A size is a whole number and its unit: `100B`,
+  `64KiB`, `16MiB`, `1GiB`. A bare number is refused where a unit belongs.
+- An address is `127.0.0.1:8080`, `[::]:8080` (every interface) or `unix:/run/courier.sock,mode=0660`.
+- An option that takes several values is repeated as a flag, is a list in the file, and in a variable its values are
+  separated by spaces.
+- A variable that is set to nothing counts as not set. A variable that starts with `COURIER_` and is no option, and an
+  unknown key in the file, are errors (but for those that Kubernetes sets for a service of that name).
+- A mistake ends the start with exit code 2 and one line that names the place and the remedy.
+
+Without `--redis`, `--public` and `--config`, in any spelling, courier is in try-out mode: it has a broker of its own,
+every channel is open to everyone, and it refuses to listen anywhere but on this machine.
+";
+
+const PAGE_CHANNELS: &str = "
+## Channel rules
+
+```toml
+[[channels]]
+match = \"news.*\"      # a Redis glob
+access = \"public\"     # public: everyone may listen; closed: nobody
+payload = \"raw\"       # raw: the message is the event's data; envelope: a JSON object {data, event, id, retry}
+```
+
+The first row that matches a channel decides; a channel that no row matches is refused. `--public PATTERN` adds a row
+`access = \"public\"`, `payload = \"raw\"` behind those of the file. A pattern never matches names that start with `__` or
+`courier:`; those are opened by their exact name only, with a warning.
+
+## Redis
+
+`redis://[user[:password]@]host[:port][/database]` or `unix://[user[:password]@]/path[?db=database]`; user and password
+percent-encoded. `rediss://` is refused: put a TLS proxy such as stunnel beside courier. A password belongs into
+`redis.password_file`; as part of a flag it can be read in the list of processes, and courier warns.
+";

@@ -1,0 +1,305 @@
+//! The options: a closed table. Flags, environment, file, defaults, `--help`, the example file and the reference page
+//! are all made from it; an option exists if and only if it has a row here.
+
+use std::time::Duration;
+
+use crate::base::limits::{KIB, MIB};
+
+/// One option. A row is found by its key: `Key::row`.
+#[derive(Debug)]
+pub struct Row {
+    pub key: Key,
+    /// `table.key` in the file. `None`: not an option of the file.
+    pub file_key: Option<&'static str>,
+    /// Without dashes. The variable is made from it: `COURIER_` and the flag in capitals.
+    pub flag: &'static str,
+    pub group: Group,
+    pub kind: Kind,
+    /// In the syntax of a flag's value. `None`: not given means something of its own, which `help` says.
+    pub default: Option<&'static str>,
+    /// One sentence or two; without the default, which is added.
+    pub help: &'static str,
+}
+
+/// The headings of `--help` and of the pages, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    Messages,
+    Clients,
+    Admin,
+    Threads,
+    General,
+    /// Not in `--help`, which shall stay short.
+    Limits,
+}
+
+/// What a value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A listening address.
+    Address,
+    /// At least one listening address.
+    Addresses,
+    RedisUrl,
+    /// Channel patterns.
+    Patterns,
+    Origins,
+    File,
+    /// A list of CPU numbers such as `0-3,8`.
+    Cpus,
+    /// A plain number in a range.
+    Count {
+        least: usize,
+        most: usize,
+    },
+    /// In a range, or 0 where that means off.
+    Duration {
+        least: Duration,
+        most: Duration,
+        zero: bool,
+    },
+    /// A number of bytes in a range.
+    Size {
+        least: usize,
+        most: usize,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+impl Key {
+    pub fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+}
+
+impl Row {
+    /// The flag with its dashes.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.flag)
+    }
+
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.flag.replace('-', "_").to_ascii_uppercase())
+    }
+
+    /// Whether the option may be given without a value, and then takes its default.
+    pub fn is_switch(&self) -> bool {
+        self.key == Key::BrokerListen
+    }
+
+    /// How other options and errors call it: the key if it has one, else the flag.
+    pub fn name(&self) -> String {
+        self.file_key.map_or_else(|| self.flag(), str::to_owned)
+    }
+}
+
+impl Group {
+    pub const ALL: [Self; 6] =
+        [Self::Messages, Self::Clients, Self::Admin, Self::Threads, Self::General, Self::Limits];
+
+    pub const fn heading(self) -> &'static str {
+        match self {
+            Self::Messages => "Where messages come from",
+            Self::Clients => "Clients",
+            Self::Admin => "Administration",
+            Self::Threads => "Threads",
+            Self::General => "General",
+            Self::Limits => "Limits and timeouts",
+        }
+    }
+
+    pub fn rows(self) -> impl Iterator<Item = &'static Row> {
+        TABLE.iter().filter(move |row| row.group == self)
+    }
+}
+
+impl Kind {
+    /// Whether an option of this kind may be given several times.
+    pub const fn is_list(self) -> bool {
+        matches!(self, Self::Addresses | Self::Patterns | Self::Origins)
+    }
+
+    /// What stands for the value in `--help`.
+    pub const fn placeholder(self) -> &'static str {
+        match self {
+            Self::Address | Self::Addresses => "ADDRESS",
+            Self::RedisUrl => "URL",
+            Self::Patterns => "PATTERN",
+            Self::Origins => "ORIGIN",
+            Self::File => "FILE",
+            Self::Cpus => "CPUS",
+            Self::Count { .. } => "NUMBER",
+            Self::Duration { .. } => "TIME",
+            Self::Size { .. } => "SIZE",
+            Self::Choice(_) => "WORD",
+        }
+    }
+}
+
+/// What every variable starts with.
+pub const PREFIX: &str = "COURIER_";
+
+/// Read by the build, not by the program, and therefore no mistake if it is set.
+pub const BUILD_VARIABLE: &str = "COURIER_REVISION";
+
+/// The variable of many hosting platforms; used where `redis.url` is not given otherwise.
+pub const REDIS_URL_VARIABLE: &str = "REDIS_URL";
+
+macro_rules! options {
+    ($($key:ident $file_key:expr, $flag:literal, $group:ident, $kind:expr, $default:expr, $help:literal;)+) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Key {
+            $($key,)+
+        }
+
+        /// All options, in the order of the pages.
+        pub const TABLE: [Row; [$(Key::$key,)+].len()] = [$(Row {
+            key: Key::$key,
+            file_key: $file_key,
+            flag: $flag,
+            group: Group::$group,
+            kind: $kind,
+            default: $default,
+            help: $help,
+        },)+];
+    };
+}
+
+const fn duration(least_millis: u64, most_secs: u64) -> Kind {
+    Kind::Duration {
+        least: Duration::from_millis(least_millis),
+        most: Duration::from_secs(most_secs),
+        zero: false,
+    }
+}
+
+const fn duration_or_zero(least_millis: u64, most_secs: u64) -> Kind {
+    Kind::Duration {
+        least: Duration::from_millis(least_millis),
+        most: Duration::from_secs(most_secs),
+        zero: true,
+    }
+}
+
+const fn size(least: usize, most: usize) -> Kind {
+    Kind::Size { least, most }
+}
+
+const fn count(least: usize, most: usize) -> Kind {
+    Kind::Count { least, most }
+}
+
+const GIB: usize = 1_024 * MIB;
+
+#[rustfmt::skip] // A row a line, or two where the sentence does not fit.
+options! {
+    RedisUrl Some("redis.url"), "redis", Messages, Kind::RedisUrl, None,
+        "Redis or Valkey, as in redis://host:6379 or unix:///run/redis.sock. The variable REDIS_URL is used if this is not given otherwise.";
+    RedisPasswordFile Some("redis.password_file"), "redis-password-file", Messages, Kind::File, None,
+        "A file with the password for Redis.";
+    BrokerListen Some("broker.listen"), "broker", Messages, Kind::Address, Some("127.0.0.1:6380"),
+        "Instead of Redis: take PUBLISH from redis-cli and Redis clients at this address.";
+    BrokerPasswordFile Some("broker.password_file"), "broker-password-file", Messages, Kind::File, None,
+        "A file with the password that clients of the broker must log in with.";
+
+    ServerListen Some("server.listen"), "listen", Clients, Kind::Addresses, Some("127.0.0.1:8080"),
+        "Where clients connect: [::]:8080 for every interface, unix:/run/courier.sock,mode=0660 for a proxy. Repeatable.";
+    Public None, "public", Clients, Kind::Patterns, None,
+        "Open the channels that match this Redis glob to everyone, as in 'news.*'. Repeatable; added to the [[channels]] rules of the file.";
+    AllowedOrigins Some("http.allowed_origins"), "allowed-origins", Clients, Kind::Origins, Some("*"),
+        "The origins whose pages may read the streams, as in https://app.example, or * for all. Repeatable, or with commas.";
+    Heartbeat Some("sse.heartbeat"), "heartbeat", Clients, duration_or_zero(100, 3_600), Some("15s"),
+        "Send a comment to a client after this long without a message; 0s for never.";
+    Retry Some("sse.retry"), "retry", Clients, duration(100, 3_600), Some("2s"),
+        "How long clients shall wait before they reconnect.";
+    DrainTimeout Some("server.drain_timeout"), "drain-timeout", Clients, duration_or_zero(1, 3_600), Some("10s"),
+        "How long stopping may take: half-sent messages are finished and clients told to reconnect.";
+
+    AdminListen Some("admin.listen"), "admin", Admin, Kind::Address, Some("127.0.0.1:8081"),
+        "Where /metrics, /livez, /readyz and /stats are.";
+    LogLevel Some("log.level"), "log-level", Admin, Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"),
+        "The least severe events that are logged.";
+    LogFormat Some("log.format"), "log-format", Admin, Kind::Choice(&["text", "json"]), Some("text"),
+        "How a line of the log is written.";
+
+    Shards Some("runtime.shards"), "shards", Threads, count(1, 1_024), None,
+        "Threads that serve clients. Not given: one for each core that may be used.";
+    Cpus Some("runtime.cpus"), "cpus", Threads, Kind::Cpus, None,
+        "CPUs to run on, as in 0-3,8. Not given: those that the process was started with.";
+    ReaderCpu Some("runtime.reader_cpu"), "reader-cpu", Threads, count(0, CPU_MAX), None,
+        "The CPU of the thread that reads from Redis. Not given: one beside the shards.";
+
+    Config None, "config", General, Kind::File, None,
+        "Read options and channel rules from this file (TOML).";
+
+    RedisDialTimeout Some("redis.dial_timeout"), "redis-dial-timeout", Limits, duration(100, 60), Some("5s"),
+        "How long connecting to Redis may take.";
+    RedisPingInterval Some("redis.ping_interval"), "redis-ping-interval", Limits, duration(100, 600), Some("10s"),
+        "How long Redis may be silent before it is pinged.";
+    RedisPingTimeout Some("redis.ping_timeout"), "redis-ping-timeout", Limits, duration(100, 60), Some("5s"),
+        "How long the answer to a ping may take before Redis counts as lost.";
+    LimitsHeadBytes Some("limits.head_bytes"), "limits-head-bytes", Limits, size(KIB, 64 * KIB), Some("8KiB"),
+        "The longest request head. Beyond: 431.";
+    LimitsHeadTimeout Some("limits.head_timeout"), "limits-head-timeout", Limits, duration(100, 300), Some("10s"),
+        "How long a request head may take to arrive. Beyond: 408.";
+    LimitsIdleTimeout Some("limits.idle_timeout"), "limits-idle-timeout", Limits, duration(100, 3_600), Some("30s"),
+        "How long a kept-alive connection may be silent between two requests. Beyond: closed.";
+    LimitsConnectionsPerShard Some("limits.connections_per_shard"), "limits-connections-per-shard", Limits, count(1, 1 << 20), Some("1048576"),
+        "Connections of one shard. Beyond: accepted when one ends.";
+    LimitsLagBytes Some("limits.lag_bytes"), "limits-lag-bytes", Limits, size(4 * KIB, GIB), Some("1MiB"),
+        "How far a client may fall behind on one channel. Beyond: closed; it resumes by its last id.";
+    LimitsLogBytes Some("limits.log_bytes"), "limits-log-bytes", Limits, size(64 * KIB, 64 * GIB), Some("256MiB"),
+        "What one shard keeps for clients that are behind, over all channels. Beyond: the slowest are closed.";
+    LimitsTailBytes Some("limits.tail_bytes"), "limits-tail-bytes", Limits, size(64 * KIB, 64 * GIB), Some("64MiB"),
+        "What one shard keeps of half-sent messages, heads and replays. Beyond: the connection is closed.";
+    LimitsSendBufferBytes Some("limits.send_buffer_bytes"), "limits-send-buffer-bytes", Limits, size(4 * KIB, 64 * MIB), Some("64KiB"),
+        "The kernel's send buffer of one connection (SO_SNDBUF).";
+    LimitsQueueBytes Some("limits.queue_bytes"), "limits-queue-bytes", Limits, size(64 * KIB, GIB), Some("8MiB"),
+        "Messages on the way from the reader to one shard. Beyond: they wait in the reader.";
+    LimitsSpillBytes Some("limits.spill_bytes"), "limits-spill-bytes", Limits, size(64 * KIB, GIB), Some("8MiB"),
+        "Messages that wait in the reader for one shard. Beyond: its clients are told of a gap.";
+    LimitsHistoryBytes Some("limits.history_bytes"), "limits-history-bytes", Limits, size(64 * KIB, 64 * GIB), Some("256MiB"),
+        "Messages kept for replay, over all channels. Beyond: the channel with the oldest message loses its history.";
+    LimitsMessageBytes Some("limits.message_bytes"), "limits-message-bytes", Limits, size(KIB, 512 * MIB), Some("16MiB"),
+        "The longest message that is taken over HTTP or by the embedded broker. Beyond: refused.";
+    LimitsBrokerMemoryBytes Some("limits.broker_memory_bytes"), "limits-broker-memory-bytes", Limits, size(64 * KIB, 64 * GIB), Some("64MiB"),
+        "Keys and values of the embedded broker. Beyond: -OOM.";
+    LimitsBrokerClients Some("limits.broker_clients"), "limits-broker-clients", Limits, count(1, 100_000), Some("1000"),
+        "Clients of the embedded broker. Beyond: refused.";
+}
+
+/// The highest CPU number that Linux can be built for.
+pub const CPU_MAX: usize = 8_191;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_option_has_its_own_spellings() {
+        let mut names = BTreeSet::new();
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.key as usize, index);
+            assert!(names.insert(row.flag()), "{}", row.flag);
+            if let Some(key) = row.file_key {
+                assert!(names.insert(key.to_owned()), "{key}");
+                assert_eq!(key.split('.').count(), 2, "{key} is table.key");
+            }
+            assert!(row.help.ends_with('.'), "{} is explained in sentences", row.flag);
+        }
+        assert_eq!(Key::RedisPasswordFile.row().variable(), "COURIER_REDIS_PASSWORD_FILE");
+        assert_eq!(Key::ServerListen.row().variable(), "COURIER_LISTEN");
+    }
+
+    #[test]
+    fn limits_are_spelled_alike_everywhere() {
+        for row in Group::Limits.rows() {
+            let key = row.file_key.unwrap();
+            assert_eq!(row.flag, key.replace(['.', '_'], "-"));
+            assert!(row.default.is_some(), "{key}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! A shard's thread: the ring, the queue from the reader and the machine, turn by turn.
+//!
+//! A turn: reap the ring -> take from the queue -> flush at most 1,024 connections -> timers; when none of these found
+//! anything to do, rest. Everything waits at one point, the doorbell; a turn itself never waits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::base::counters::ShardCounters;
+use crate::base::limits::DELIVERIES_PER_TURN;
+use crate::base::queue::{Control, Delivery, ShardIndex};
+use crate::base::socket::Listener;
+use crate::base::time::Time;
+use crate::driver::admin::AdminPages;
+use crate::driver::doorbell::Doorbell;
+use crate::driver::orders::{Order, Orders, Report};
+use crate::driver::sys::time;
+use crate::driver::uring::{End, Event, Ring};
+use crate::shard::Shard;
+use crate::shard::input::{Input, Notice, Output, Send, Unsent};
+
+/// What a shard's thread works with.
+#[derive(Debug)]
+pub struct ShardParts {
+    pub index: ShardIndex,
+    pub shard: Shard,
+    pub counters: Arc<ShardCounters>,
+    /// From the reader.
+    pub queue: Receiver<Delivery>,
+    /// To the reader.
+    pub controls: Sender<Control>,
+    pub reader: Arc<Doorbell>,
+    /// This thread's own.
+    pub doorbell: Arc<Doorbell>,
+    pub pages: Arc<AdminPages>,
+    pub orders: Arc<Orders>,
+    pub reports: mpsc::Sender<Report>,
+    /// What comes in on each of the ring's listeners, in their order.
+    pub listeners: Vec<Listener>,
+}
+
+#[derive(Debug)]
+pub struct ShardLoop {
+    parts: ShardParts,
+    ring: Ring,
+    volley: Vec<Send>,
+    unsent: Vec<Unsent>,
+    /// True from a control that came back until the next tick: those behind it come back too, in order.
+    controls_blocked: bool,
+    /// True if the reader has been sent controls that it has not been told of.
+    owes_bell: bool,
+    draining: bool,
+    drained: bool,
+    pauses: Pauses,
+}
+
+impl ShardLoop {
+    /// `ring` has been given its listeners.
+    pub fn new(parts: ShardParts, ring: Ring) -> Self {
+        Self {
+            parts,
+            ring,
+            volley: Vec::new(),
+            unsent: Vec::new(),
+            controls_blocked: false,
+            owes_bell: false,
+            draining: false,
+            drained: false,
+            pauses: Pauses::default(),
+        }
+    }
+
+    /// Until it is drained, or stopped.
+    pub async fn run(mut self) {
+        loop {
+            let now = time::now();
+            match self.parts.orders.present() {
+                Order::Work => {}
+                Order::Drain => self.drain(now),
+                Order::Stop => return,
+            }
+            let is_busy = self.turn(now);
+            if self.drained {
+                // The server may have gone already; then nobody is left to be told.
+                let _ = self.parts.reports.send(Report::Drained(self.parts.index));
+                return;
+            }
+            if !is_busy {
+                self.rest(now).await;
+            }
+        }
+    }
+
+    /// One turn; true if there was anything to do.
+    // Hot: once per turn.
+    fn turn(&mut self, now: Time) -> bool {
+        self.ring.reap(now);
+        let mut is_busy = false;
+        while let Some(event) = self.ring.next_event() {
+            is_busy = true;
+            self.event(now, event);
+        }
+        is_busy |= self.take_deliveries(now);
+        is_busy |= self.flush();
+        is_busy |= self.tick(now);
+        if std::mem::take(&mut self.owes_bell) {
+            self.parts.reader.notify();
+        }
+        is_busy
+    }
+
+    fn event(&mut self, now: Time, event: Event) {
+        let shard = &mut self.parts.shard;
+        match event {
+            Event::Accepted { slot, listener } => {
+                let listener = self.parts.listeners[listener];
+                shard.handle(now, Input::Accepted { slot, listener });
+            }
+            Event::Received { socket, chunk } => {
+                shard.handle(now, Input::Received { socket, bytes: self.ring.bytes(&chunk) });
+                self.ring.give_back(chunk);
+            }
+            Event::HungUp { socket, cause } => shard.handle(now, Input::HungUp { socket, cause }),
+            Event::Writable { socket } => shard.handle(now, Input::Writable { socket }),
+            // Deadlines are looked at in every turn.
+            Event::Timer => {}
+        }
+        self.carry_out(now);
+    }
+
+    /// Takes what the reader has sent, up to a bound, so that clients get their turn too.
+    fn take_deliveries(&mut self, now: Time) -> bool {
+        for count in 0..DELIVERIES_PER_TURN {
+            if !self.parts.shard.takes_delivery() {
+                return count > 0;
+            }
+            let Ok(delivery) = self.parts.queue.try_recv() else { return count > 0 };
+            self.parts.counters.queue_bytes.fetch_sub(delivery.queue_bytes() as u64, Ordering::Relaxed);
+            self.parts.shard.handle(now, Input::Delivery(delivery));
+            self.carry_out(now);
+        }
+        true
+    }
+
+    /// One volley.
+    // Hot: one system call for up to 1,024 connections.
+    fn flush(&mut self) -> bool {
+        let shard = &mut self.parts.shard;
+        if !shard.has_work() {
+            return false;
+        }
+        shard.plan(time::now(), &mut self.volley);
+        self.unsent.clear();
+        let volley = &self.volley;
+        let send = |index: usize| (volley[index].socket.slot, self.parts.shard.bytes(&volley[index]));
+        self.ring.volley(volley.len(), send, &mut self.unsent);
+        let now = time::now();
+        self.parts.shard.settle(now, &self.volley, &self.unsent);
+        self.carry_out(now);
+        true
+    }
+
+    fn tick(&mut self, now: Time) -> bool {
+        let is_due = self.parts.shard.next_deadline().is_some_and(|deadline| deadline <= now);
+        if is_due {
+            self.controls_blocked = false;
+            self.parts.shard.handle(now, Input::Tick);
+            self.carry_out(now);
+        }
+        is_due
+    }
+
+    fn drain(&mut self, now: Time) {
+        if !self.draining {
+            self.draining = true;
+            self.ring.stop_listening();
+            self.parts.shard.handle(now, Input::Drain);
+            self.carry_out(now);
+        }
+    }
+
+    async fn rest(&mut self, now: Time) {
+        self.pauses.note(now, self.ring.accept_pauses(), self.parts.index);
+        let Self { parts, ring, draining, .. } = self;
+        let deadline = parts.shard.next_deadline();
+        parts
+            .doorbell
+            .rest(|| {
+                let has_order = parts.orders.present() > if *draining { Order::Drain } else { Order::Work };
+                let has_delivery = !parts.queue.is_empty() && parts.shard.takes_delivery();
+                ring.is_awake(now, deadline) || has_delivery || has_order
+            })
+            .await;
+    }
+
+    fn carry_out(&mut self, now: Time) {
+        while let Some(output) = self.parts.shard.next_output() {
+            match output {
+                Output::Receive { socket } => self.ring.receive(socket),
+                Output::AwaitWritable { socket } => self.ring.await_writable(socket),
+                Output::ShutdownWrite { socket } => self.ring.shutdown(socket, End::Write),
+                Output::Shutdown { socket } => self.ring.shutdown(socket, End::Both),
+                Output::Close { socket } => self.ring.close(socket),
+                Output::Control(control) => self.control(now, control),
+                Output::AskAdmin { socket, page } => {
+                    let answer = self.parts.pages.answer(now, page);
+                    self.parts.shard.handle(now, Input::AdminAnswer { socket, answer });
+                }
+                Output::Notice(Notice::TlsOnPlainPort) => tracing::warn!(
+                    "a client tried TLS on a plain port: serve http:// here, or put a TLS proxy in front"
+                ),
+                Output::Drained => self.drained = true,
+            }
+        }
+    }
+
+    fn control(&mut self, now: Time, control: Control) {
+        let returned = if self.controls_blocked {
+            Some(control)
+        } else {
+            match self.parts.controls.try_send(control) {
+                Ok(()) => None,
+                // A reader that has gone ends the process; until then its queue is as good as full.
+                Err(error) => Some(error.into_inner()),
+            }
+        };
+        match returned {
+            None => self.owes_bell = true,
+            Some(control) => {
+                self.controls_blocked = true;
+                self.parts.shard.handle(now, Input::ControlReturned(control));
+            }
+        }
+    }
+}
+
+/// Says at most once a minute that accepting had to pause.
+#[derive(Debug, Default)]
+struct Pauses {
+    told: u64,
+    next: Time,
+}
+
+impl Pauses {
+    fn note(&mut self, now: Time, pauses: u64, shard: ShardIndex) {
+        if pauses > self.told && now >= self.next {
+            tracing::warn!(
+                shard = shard.0,
+                pauses = pauses - self.told,
+                "no room for new connections: raise RLIMIT_NOFILE or limits.connections_per_shard, or add shards"
+            );
+            self.told = pauses;
+            self.next = now.after(Duration::from_secs(60));
+        }
+    }
+}

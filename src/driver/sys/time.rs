@@ -1,0 +1,43 @@
+//! The clock and the dice: the two inputs that make a run differ from every other.
+
+#![allow(unsafe_code)] // Two system calls without a wrapper in std; see the blocks.
+
+use std::io;
+
+use crate::base::time::Time;
+
+/// The time of CLOCK_MONOTONIC, which is also what the ring's timeouts are measured against.
+pub fn now() -> Time {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live, writable timespec, and the call keeps nothing of it.
+    // JUSTIFICATION: `Instant` does not give its number, and the ring's absolute timeouts need exactly that.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    assert!(result == 0, "CLOCK_MONOTONIC exists on every Linux");
+    let seconds = u64::try_from(time.tv_sec).expect("the monotonic clock starts at zero");
+    let nanos = u64::try_from(time.tv_nsec).expect("a timespec's nanoseconds are not negative");
+    Time::from_nanos(seconds * 1_000_000_000 + nanos)
+}
+
+/// A random number from the kernel: a seed for [`crate::base::random::Random`], or an epoch.
+pub fn random() -> io::Result<u64> {
+    let mut bytes = [0_u8; 8];
+    // SAFETY: the buffer is live and writable for the length given, and the call keeps nothing of it.
+    // JUSTIFICATION: std has no random numbers; 8 bytes are never given in part (getrandom(2): up to 256 are not).
+    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if count != 8 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_does_not_step_back_and_random_numbers_differ() {
+        let (first, second) = (now(), now());
+        assert!(second >= first);
+        assert_ne!(random().unwrap(), random().unwrap());
+    }
+}

@@ -1,0 +1,298 @@
+//! What the kernel answered, sorted: events for the machine, and what has to be armed again.
+//!
+//! Plain state without I/O, so that every case of the kernel's can be tested without one. Bounded: one accept, receive
+//! and poll can complete for each slot, and one chunk for each buffer.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::base::socket::{HangUp, Slot, SocketKey};
+use crate::driver::uring::token::{Kind, Token};
+use crate::shard::input::{SendOutcome, Unsent};
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Event {
+    /// A connection came in on this listener, in the order they were given.
+    Accepted {
+        slot: Slot,
+        listener: usize,
+    },
+    Received {
+        socket: SocketKey,
+        chunk: Chunk,
+    },
+    /// The receive has ended for good.
+    HungUp {
+        socket: SocketKey,
+        cause: HangUp,
+    },
+    /// The socket takes bytes again, or never will: a send tells.
+    Writable {
+        socket: SocketKey,
+    },
+    /// The time that was asked for has come.
+    Timer,
+}
+
+/// Received bytes in one of the ring's buffers; see `Ring::bytes`, and give it back with `Ring::give_back`.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a chunk that is not given back is a receive buffer less"]
+pub struct Chunk {
+    pub(super) buffer: u16,
+    pub(super) length: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    pub(super) events: VecDeque<Event>,
+    /// Sends of the present volley that were not taken whole.
+    pub(super) unsent: Vec<Unsent>,
+    /// Receives that ended although their socket lives; to be armed when the buffers have been given back.
+    pub(super) receive_again: Vec<SocketKey>,
+    /// Listeners whose accept ended although nothing is wrong.
+    pub(super) accept_again: Vec<u32>,
+    /// Listeners whose accept ended because descriptors or memory ran out; armed again after a pause, never at once.
+    pub(super) accept_paused: Vec<u32>,
+    /// Buffers that came without bytes.
+    pub(super) buffers: Vec<u16>,
+    /// The sockets with a poll in the kernel, which are slow readers: a generation by slot.
+    pub(super) polls: HashMap<Slot, u32>,
+    /// The outcome of an installation: how many were installed, or an errno.
+    pub(super) installed: Option<i32>,
+    /// Volleys so far, modulo the generations of a token.
+    pub(super) volley: u32,
+    /// How often an accept had to be paused.
+    pub(super) pauses: u64,
+}
+
+/// One completion, as the kernel wrote it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Completion {
+    pub token: Token,
+    /// Not negative: a count, an index or zero; negative: an errno.
+    pub result: i32,
+    /// The provided buffer that holds what was received.
+    pub buffer: Option<u16>,
+    /// The request goes on: more completions will come.
+    pub more: bool,
+}
+
+impl Inbox {
+    // Hot: once per completion.
+    pub(super) fn sort(&mut self, completion: Completion) {
+        let Completion { token, result, .. } = completion;
+        match token.kind {
+            Kind::Receive => self.sort_receive(completion),
+            Kind::Accept => self.sort_accept(completion),
+            Kind::Send => self.sort_send(token, result),
+            Kind::Writable => self.sort_writable(token, result),
+            Kind::Timer => self.events.push_back(Event::Timer),
+            Kind::Install => self.installed = Some(result),
+            Kind::Quiet => {}
+        }
+    }
+
+    /// Notes a poll; false: the socket has one already.
+    pub(super) fn poll(&mut self, socket: SocketKey) -> bool {
+        self.polls.insert(socket.slot, socket.generation) != Some(socket.generation)
+    }
+
+    /// Forgets a poll; true: the socket had one.
+    pub(super) fn unpoll(&mut self, socket: SocketKey) -> bool {
+        let had = self.polls.get(&socket.slot) == Some(&socket.generation);
+        if had {
+            self.polls.remove(&socket.slot);
+        }
+        had
+    }
+
+    fn sort_receive(&mut self, completion: Completion) {
+        let Completion { token, result, buffer, more } = completion;
+        let socket = token.socket();
+        if let (Ok(length @ 1..), Some(buffer)) = (u32::try_from(result), buffer) {
+            self.events.push_back(Event::Received { socket, chunk: Chunk { buffer, length } });
+            if !more {
+                self.receive_again.push(socket);
+            }
+            return;
+        }
+        self.buffers.extend(buffer);
+        if more {
+            return;
+        }
+        let cause = match -result {
+            0 => HangUp::Closed,
+            // No buffer was free, or the kernel wants to be asked again; the socket lives.
+            libc::ENOBUFS | libc::EAGAIN | libc::EINTR => return self.receive_again.push(socket),
+            libc::ECONNRESET | libc::EPIPE => HangUp::Reset,
+            libc::ETIMEDOUT => HangUp::TimedOut,
+            errno => HangUp::Failed(errno),
+        };
+        self.events.push_back(Event::HungUp { socket, cause });
+    }
+
+    fn sort_accept(&mut self, completion: Completion) {
+        let Completion { token, result, more, .. } = completion;
+        if let Ok(slot) = u32::try_from(result) {
+            self.events.push_back(Event::Accepted { slot: Slot(slot), listener: token.slot as usize });
+        }
+        if more {
+            return;
+        }
+        match -result {
+            libc::ENFILE | libc::EMFILE | libc::ENOMEM | libc::ENOBUFS => {
+                self.pauses += 1;
+                self.accept_paused.push(token.slot);
+            }
+            // Cancelled because the listener goes.
+            libc::ECANCELED => {}
+            // Everything else is over with the one connection that failed (ECONNABORTED, EPERM of a firewall, ..).
+            errno if errno <= 0 || is_of_one_connection(errno) => self.accept_again.push(token.slot),
+            _ => {
+                self.pauses += 1;
+                self.accept_paused.push(token.slot);
+            }
+        }
+    }
+
+    fn sort_send(&mut self, token: Token, result: i32) {
+        assert!(token.generation == self.volley, "a send was in flight after its volley");
+        let outcome = match u32::try_from(result) {
+            Ok(sent) => SendOutcome::Short { sent },
+            Err(_) => match -result {
+                libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR => SendOutcome::Short { sent: 0 },
+                _ => SendOutcome::Failed,
+            },
+        };
+        self.unsent.push(Unsent { index: token.slot, outcome });
+    }
+
+    fn sort_writable(&mut self, token: Token, result: i32) {
+        // Cancelled because the socket was closed.
+        if result == -libc::ECANCELED {
+            return;
+        }
+        let socket = token.socket();
+        self.unpoll(socket);
+        self.events.push_back(Event::Writable { socket });
+    }
+}
+
+/// What accept(2) lists as errors of the new connection, already pending when it was taken.
+fn is_of_one_connection(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::ECONNABORTED
+            | libc::EPERM
+            | libc::EPROTO
+            | libc::EINTR
+            | libc::EAGAIN
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+            | libc::ETIMEDOUT
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOCKET: SocketKey = SocketKey { slot: Slot(70), generation: 3 };
+
+    fn receive(result: i32, buffer: Option<u16>, more: bool) -> Inbox {
+        let mut inbox = Inbox::default();
+        inbox.sort(Completion { token: Token::of(Kind::Receive, SOCKET), result, buffer, more });
+        inbox
+    }
+
+    fn accept(result: i32, more: bool) -> Inbox {
+        let mut inbox = Inbox::default();
+        inbox.sort(Completion { token: Token::new(Kind::Accept, 1), result, buffer: None, more });
+        inbox
+    }
+
+    #[test]
+    fn a_receive_that_ends_while_its_socket_lives_is_armed_again() {
+        for inbox in [receive(5, Some(2), false), receive(-libc::ENOBUFS, None, false)] {
+            assert_eq!(inbox.receive_again, [SOCKET]);
+            assert!(!inbox.events.iter().any(|event| matches!(event, Event::HungUp { .. })));
+        }
+        let inbox = receive(5, Some(2), true);
+        assert!(inbox.receive_again.is_empty());
+        assert!(matches!(
+            &inbox.events[0],
+            Event::Received { socket: SOCKET, chunk: Chunk { buffer: 2, length: 5 } }
+        ));
+    }
+
+    #[test]
+    fn a_receive_that_ends_for_good_says_why_and_gives_its_buffer_back() {
+        for (result, expected) in [
+            (0, HangUp::Closed),
+            (-libc::ECONNRESET, HangUp::Reset),
+            (-libc::ETIMEDOUT, HangUp::TimedOut),
+            (-libc::EIO, HangUp::Failed(libc::EIO)),
+        ] {
+            let inbox = receive(result, Some(9), false);
+            assert_eq!(inbox.buffers, [9]);
+            assert!(inbox.receive_again.is_empty());
+            assert!(
+                matches!(inbox.events[0], Event::HungUp { socket: SOCKET, cause } if cause == expected),
+                "{result}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_accept_that_ran_out_of_room_is_paused_and_one_that_lost_a_connection_is_not() {
+        for errno in [libc::ENFILE, libc::EMFILE, libc::ENOMEM, libc::ENOBUFS] {
+            let inbox = accept(-errno, false);
+            assert_eq!((inbox.accept_paused, inbox.accept_again, inbox.pauses), (vec![1], vec![], 1));
+        }
+        let inbox = accept(-libc::ECONNABORTED, false);
+        assert_eq!((inbox.accept_paused, inbox.accept_again), (vec![], vec![1]));
+        let inbox = accept(70, false);
+        assert_eq!(inbox.accept_again, [1]);
+        assert!(matches!(inbox.events[0], Event::Accepted { slot: Slot(70), listener: 1 }));
+        let inbox = accept(-libc::ECANCELED, false);
+        assert!(inbox.accept_paused.is_empty() && inbox.accept_again.is_empty() && inbox.events.is_empty());
+    }
+
+    #[test]
+    fn a_send_that_would_wait_is_a_short_one() {
+        let mut inbox = Inbox::default();
+        for (slot, result) in [(0, 17), (1, -libc::EAGAIN), (2, -libc::EPIPE), (3, -libc::ECONNRESET)] {
+            let token = Token::new(Kind::Send, slot);
+            inbox.sort(Completion { token, result, buffer: None, more: false });
+        }
+        let outcomes: Vec<SendOutcome> = inbox.unsent.iter().map(|unsent| unsent.outcome).collect();
+        assert_eq!(
+            outcomes,
+            [
+                SendOutcome::Short { sent: 17 },
+                SendOutcome::Short { sent: 0 },
+                SendOutcome::Failed,
+                SendOutcome::Failed
+            ]
+        );
+    }
+
+    #[test]
+    fn a_stale_poll_leaves_the_mark_of_the_next_one() {
+        let mut inbox = Inbox::default();
+        assert!(inbox.poll(SOCKET) && !inbox.poll(SOCKET));
+        let token = Token::of(Kind::Writable, SOCKET);
+        inbox.sort(Completion { token, result: -libc::ECANCELED, buffer: None, more: false });
+        assert!(inbox.events.is_empty());
+        let next = SocketKey { generation: SOCKET.generation + 1, ..SOCKET };
+        assert!(inbox.poll(next));
+        inbox.sort(Completion { token, result: 4, buffer: None, more: false });
+        assert!(matches!(inbox.events[0], Event::Writable { socket: SOCKET }));
+        assert!(inbox.unpoll(next) && !inbox.unpoll(next));
+    }
+}
