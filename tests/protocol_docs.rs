@@ -1,5 +1,7 @@
 //! Holds docs/protocols to the code: the refusals, and the bytes of the examples. `UPDATE_DOCS=1` rewrites them.
 
+#![allow(clippy::unwrap_used)] // A test states what must hold by unwrapping it.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -544,6 +544,19 @@ fn a_head_that_is_not_complete_in_time_is_answered_408() {
 }
 
 #[test]
+fn tls_on_a_plain_port_is_closed_and_told_once_a_minute() {
+    let mut bench = Bench::new();
+    let count = |bench: &Bench| bench.outputs.iter().filter(|output| output.starts_with("Notice")).count();
+    for (slot, notices) in [(1, 1), (2, 1), (3, 2)] {
+        let socket = bench.accept(slot);
+        bench.input(Input::Received { socket, bytes: b"\x16\x03\x01\x02\x00\x01" });
+        assert_eq!(count(&bench), notices);
+        bench.now = bench.now.after(Duration::from_secs(40));
+    }
+    assert_eq!(bench.disconnects(Disconnect::TlsOnPlainPort), 3);
+}
+
+#[test]
 fn a_stream_has_no_deadline_and_a_shard_at_rest_none_at_all() {
     let mut bench = Bench::new();
     bench.stream(1, "channel=a");
