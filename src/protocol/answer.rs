@@ -60,6 +60,11 @@ impl Exchange {
         Self { after, ..self.clone() }
     }
 
+    /// The same request, if its body will not be read.
+    pub(super) fn before_body(&self) -> Self {
+        Self { after: After::Close, ..self.clone() }
+    }
+
     pub(super) fn is_head_only(&self) -> bool {
         self.head_only
     }

@@ -39,6 +39,12 @@ impl PublishRequest {
             PublishOutcome::Unavailable => self.exchange.refuse(Refusal::Unavailable),
         }
     }
+
+    /// The complete answer of a server that has no room for the body: it closes, because a body that nobody reads
+    /// would be taken for the next request.
+    pub fn answer_unread(&self) -> Answer {
+        self.exchange.before_body().refuse(Refusal::Unavailable)
+    }
 }
 
 pub(super) fn decide(site: &Site, head: &Head<'_>, exchange: &Exchange) -> Result<PublishRequest, Answer> {

@@ -312,7 +312,8 @@ impl Shard {
         // One end may concern several of a connection's subscriptions: look the slots up before any of them ends.
         let slots: Vec<Slot> = lapped.drain(..).map(|subscription| self.hub.slot_of(subscription)).collect();
         for slot in slots {
-            if self.rows[slot.index()].state == State::Live {
+            // One that still waits for the rest of its channels may fall out of the log of the first as well.
+            if matches!(self.rows[slot.index()].state, State::Live | State::Joining(_)) {
                 self.disconnect(slot, Disconnect::Lagged);
             }
         }

@@ -91,6 +91,8 @@ pub struct Shard {
     lingers: Deadlines<SocketKey>,
     heartbeat: Heartbeat,
     draining: bool,
+    /// When the operator was last told of TLS on a plain port.
+    tls_noticed: Option<Time>,
     /// The time that came with the present input, plan or settlement.
     now: Time,
 }
@@ -131,6 +133,7 @@ impl Shard {
             lingers: Deadlines::new(limits::LINGER_TIMEOUT),
             heartbeat: Heartbeat::new(heartbeat),
             draining: false,
+            tls_noticed: None,
             now: Time::ZERO,
             limits,
         }

@@ -382,6 +382,9 @@ fn a_message_is_published_from_couriers_own_page() {
     let refused = request.answer(PublishOutcome::Unavailable);
     assert_eq!((refused.after, refused.refusal), (After::Keep, Some(Refusal::Unavailable)));
 
+    let unread = request.answer_unread();
+    assert_eq!((unread.after, unread.refusal), (After::Close, Some(Refusal::Unavailable)));
+
     let closing = format!("{fields}Connection: close\r\nExpect: 100-continue\r\n");
     let Decision::Publish(request) = publish("/publish?channel=a", &closing) else { panic!("refused") };
     assert_eq!(request.interim, b"HTTP/1.1 100 Continue\r\n\r\n");

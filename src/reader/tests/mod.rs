@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::base::channel::ChannelName;
-use crate::base::queue::{ChannelKey, Gap, JoinOutcome, Since};
+use crate::base::queue::{ChannelKey, Gap, JoinOutcome, Replayed, Since};
 use crate::base::slab::Key;
 use crate::base::socket::{HangUp, Slot};
 use crate::reader::input::Link;
@@ -214,7 +214,8 @@ fn connection_key(slot: u32) -> SocketKey {
     SocketKey { slot: Slot(slot), generation: 0 }
 }
 
-/// `batch 3:k0:hi 4:k1:ho`, `joined c5 k0 @4 [3:hi] gap 1 too-old`, `gap k0 k1 4..9 queue-full`, `published c5 Accepted`.
+/// `batch 3:k0:hi 4:k1:ho`, `joined c5 k0 @4 [3:hi] gap 1 too-old`, `gap k0@9 k1@10 from 4 queue-full`,
+/// `published c5 Accepted`.
 fn delivery(item: &Delivery) -> String {
     let mut text = String::new();
     match item {
@@ -235,10 +236,7 @@ fn delivery(item: &Delivery) -> String {
             match &joined.outcome {
                 JoinOutcome::Forbidden => text.push_str(" forbidden"),
                 JoinOutcome::Live { replay, gap } => {
-                    let replay: Vec<String> = replay
-                        .iter()
-                        .map(|message| format!("{}:{}", message.position.0, message.payload.escape_ascii()))
-                        .collect();
+                    let replay: Vec<String> = replay.iter().map(replayed).collect();
                     write!(text, " [{}]", replay.join(" ")).unwrap();
                     if let Some(gap) = gap {
                         write!(text, " gap {} {}", gap.from.0, gap.reason.name()).unwrap();
@@ -246,16 +244,25 @@ fn delivery(item: &Delivery) -> String {
                 }
             }
         }
-        Delivery::Gap(Gap { channels, from, position, reason }) => {
+        Delivery::Gap(Gap { channels, from, reason }) => {
             text.push_str("gap");
-            channels.iter().for_each(|channel| write!(text, " k{}", channel.index).unwrap());
-            write!(text, " {}..{} {}", from.0, position.0, reason.name()).unwrap();
+            channels.iter().for_each(|(channel, at)| write!(text, " k{}@{}", channel.index, at.0).unwrap());
+            write!(text, " from {} {}", from.0, reason.name()).unwrap();
         }
         Delivery::Published(published) => {
             write!(text, "published c{} {:?}", published.connection.slot.0, published.outcome).unwrap();
         }
     }
     text
+}
+
+fn replayed(item: &Replayed) -> String {
+    match item {
+        Replayed::Message { position, payload } => format!("{}:{}", position.0, payload.escape_ascii()),
+        Replayed::Gap { position, from, reason } => {
+            format!("{}:gap-from-{}-{}", position.0, from.0, reason.name())
+        }
+    }
 }
 
 /// Commands, each a line of words, joined by ` / `.

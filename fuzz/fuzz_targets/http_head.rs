@@ -1,0 +1,86 @@
+//! Any bytes as a request, whole and in pieces: no panic, the same end however they are cut, and a decision that is a
+//! well-formed answer or a stream within its bounds.
+#![no_main]
+
+use std::time::Duration;
+
+use courier::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
+use courier::base::channel::PayloadMode;
+use courier::base::limits::CHANNELS_PER_CONNECTION;
+use courier::base::position::Epoch;
+use courier::base::queue::PublishOutcome;
+use courier::base::socket::Listener;
+use courier::protocol::site::{Decision, Site};
+use courier::wire::http::{self, HeadError};
+use libfuzzer_sys::fuzz_target;
+
+const HEAD_BYTES_MAX: usize = 1_024;
+
+fuzz_target!(|input: (u16, &[u8])| {
+    let (cut, bytes) = input;
+    let whole = http::parse(bytes, HEAD_BYTES_MAX);
+    let cut = usize::from(cut) % (bytes.len() + 1);
+    let in_pieces = match http::parse(&bytes[..cut], HEAD_BYTES_MAX) {
+        Ok(None) => http::parse_from(bytes, cut, HEAD_BYTES_MAX),
+        ended => ended,
+    };
+    assert_eq!(format!("{whole:?}"), format!("{in_pieces:?}"));
+
+    let site = site();
+    match whole {
+        Ok(None) => assert!(bytes.len() < HEAD_BYTES_MAX),
+        Ok(Some((head, length))) => {
+            assert!(length <= bytes.len().min(HEAD_BYTES_MAX));
+            assert!(bytes[..length].ends_with(b"\r\n\r\n"));
+            for side in [Listener::Web, Listener::Admin] {
+                check(site.decide(side, &head, Epoch(10)));
+            }
+        }
+        Err(HeadError::Refused(refusal)) => check_answer(&site.refuse(Listener::Web, refusal).bytes),
+        Err(HeadError::Tls) => assert!(bytes.starts_with(&[0x16, 0x03])),
+    }
+});
+
+fn check(decision: Decision) {
+    match decision {
+        Decision::Stream(opening) => {
+            assert!((1..=CHANNELS_PER_CONNECTION).contains(&opening.channels.len()));
+            check_answer(&opening.head);
+        }
+        Decision::Answer(answer) => check_answer(&answer.bytes),
+        Decision::Publish(request) => {
+            assert!(request.length <= site().publish_limit);
+            check_answer(&request.answer(PublishOutcome::Accepted).bytes);
+            check_answer(&request.answer(PublishOutcome::Unavailable).bytes);
+            check_answer(&request.answer_unread().bytes);
+        }
+        Decision::Admin(request) => check_answer(&request.answer(200, "text/plain", b"fine\n").bytes),
+    }
+}
+
+/// What a client makes of the answer: one head, and no line that the request smuggled in.
+fn check_answer(bytes: &[u8]) {
+    let mut fields = [httparse::EMPTY_HEADER; 16];
+    let mut response = httparse::Response::new(&mut fields);
+    let length = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        other => panic!("{other:?}: {}", String::from_utf8_lossy(bytes)),
+    };
+    assert!(bytes[..length - 4].windows(4).all(|four| four != b"\r\n\r\n"));
+}
+
+fn site() -> Site {
+    let rule = |pattern| Rule {
+        pattern: Pattern::parse(pattern).expect("the pattern is well-formed"),
+        access: Access::Public,
+        payload: PayloadMode::Raw,
+    };
+    Site {
+        rules: Rules::new(vec![rule("a*"), rule("[b-d]?")]),
+        origins: AllowedOrigins::parse(["https://*.example.org"]).expect("the origin is well-formed"),
+        try_out: true,
+        demo_page: b"page",
+        publish_limit: 100,
+        retry: Duration::from_secs(2),
+    }
+}

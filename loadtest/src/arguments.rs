@@ -1,0 +1,240 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::payload::Payload;
+use crate::publisher::RedisUrl;
+use crate::url::HttpUrl;
+
+/// Measures a fan-out server from outside: CPU per delivery, latency, memory per connection. Every message is checked
+/// at every subscriber: lost, repeated, out of order or altered.
+///
+/// Without --target it starts everything itself, on this machine: courier, and two bare loops that do nothing but
+/// send, which are the floor that no server can be below. The server gets one CPU, the subscribers the others, and the
+/// contenders take turns. With --target it measures a running server.
+///
+/// Exit code: 0 all was delivered as it should be, 1 something was not (or could not be measured), 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "loadtest", version, max_term_width = 110)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One channel with very many subscribers, one message at a time: CPU per delivery and latency
+    Fanout(FanoutArguments),
+    /// Very many subscribers and no message: memory per connection and CPU at rest
+    Idle(IdleArguments),
+    /// One process of the subscribers (started by the others)
+    #[command(hide = true)]
+    SwarmProcess,
+    /// One of the bare loops (started by the others)
+    #[command(hide = true)]
+    BareServer { volley: BareVolley },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct FanoutArguments {
+    /// Messages that are measured, in each round of each contender
+    #[arg(long, value_name = "COUNT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub messages: u64,
+    /// Messages before those, which warm up caches and buffers
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    pub warm_up: u64,
+    /// Publish on a fixed schedule, so many messages a second, whether the earlier ones have arrived or not; latency
+    /// counts from when a message was due [default: one at a time, the next when all have it]
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
+    pub rate: Option<f64>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct IdleArguments {
+    /// How long to watch the connected server at rest
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub rest: Duration,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Subscribers
+    #[arg(long, value_name = "COUNT", default_value_t = 18_000)]
+    pub connections: usize,
+    /// Length of a message
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = payload)]
+    pub payload: usize,
+    /// Rounds; shown are medians and how far the rounds lie apart
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub rounds: u16,
+    /// Who is measured, in turn [default: courier,send-loop,ring-loop; with --target: target]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub contenders: Vec<ContenderName>,
+    /// Write everything that was measured to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// A running server to measure, such as http://10.0.0.1:8080
+    #[arg(long, value_name = "URL", value_parser = HttpUrl::parse, help_heading = "A running server")]
+    pub target: Option<HttpUrl>,
+    /// Where its process_* metrics are, for its CPU and memory when it is on another machine, such as
+    /// http://10.0.0.1:8081/metrics
+    #[arg(long, value_name = "URL", value_parser = HttpUrl::parse, help_heading = "A running server")]
+    pub target_metrics: Option<HttpUrl>,
+    /// Its process id, for its CPU and memory when it is on this machine
+    #[arg(long, value_name = "PID", help_heading = "A running server")]
+    pub pid: Option<u32>,
+    /// Publish to this Redis (or broker): redis://[[user:]password@]host[:port]. Without --target, courier is started
+    /// on it instead of on its own broker
+    #[arg(long, value_name = "URL", value_parser = RedisUrl::parse, help_heading = "A running server")]
+    pub redis: Option<RedisUrl>,
+    /// The channel [default: one of this run]
+    #[arg(long, value_name = "NAME", help_heading = "A running server")]
+    pub channel: Option<String>,
+    /// What a subscriber asks for; {channel} stands for the channel
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/events?channel={channel}",
+        help_heading = "A running server"
+    )]
+    pub path: String,
+
+    /// The courier to start [default: the one next to this program, or on the PATH]
+    #[arg(long, value_name = "FILE", help_heading = "This machine")]
+    pub courier: Option<PathBuf>,
+    /// CPUs of the server, such as 0 or 0-3 or 0,2 [default: the first]
+    #[arg(long, value_name = "CPUS", value_parser = cpus, help_heading = "This machine")]
+    pub server_cpus: Option<Cpus>,
+    /// CPUs of the subscribers and the publisher [default: all others]
+    #[arg(long, value_name = "CPUS", value_parser = cpus, help_heading = "This machine")]
+    pub client_cpus: Option<Cpus>,
+    /// Processes that the subscribers are spread over [default: as many as the limit of open files asks for]
+    #[arg(long, value_name = "COUNT", help_heading = "This machine")]
+    pub client_processes: Option<usize>,
+    /// Subscribers that were quicker than the server rest so long before they look again. Otherwise each of the
+    /// server's sends wakes them, which no send over a network does, and which can cost more than the send
+    #[arg(long, value_name = "DURATION", default_value = "200us", value_parser = duration, help_heading = "This machine")]
+    pub client_rest: Duration,
+
+    /// How long all subscribers may take to connect
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = "Patience")]
+    pub connect_patience: Duration,
+    /// How long one message may take to reach all subscribers; then the round goes no further
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Patience")]
+    pub patience: Duration,
+    /// How long the messages of one round may take in all
+    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = duration, help_heading = "Patience")]
+    pub round_patience: Duration,
+}
+
+/// Who can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ContenderName {
+    /// courier, started here with one shard for each CPU of the server
+    Courier,
+    /// The floor: a loop of send(2), started here
+    SendLoop,
+    /// The floor with io_uring: SENDs in bulk, started here
+    RingLoop,
+    /// The running server of --target
+    Target,
+}
+
+/// How a bare loop sends one message to everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BareVolley {
+    SendLoop,
+    RingLoop,
+}
+
+/// A list of CPUs, not empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cpus(pub Vec<usize>);
+
+fn cpus(text: &str) -> Result<Cpus, String> {
+    let number = |text: &str| text.parse::<usize>().map_err(|_| format!("{text:?} is no CPU"));
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if last < first || last >= CPUS_MAX {
+            return Err(format!("{part:?} is no range of CPUs"));
+        }
+        cpus.extend(first..=last);
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    Ok(Cpus(cpus))
+}
+
+/// As many as a cpu_set_t has.
+const CPUS_MAX: usize = 1_024;
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let microseconds: u64 = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        _ => return Err("a duration is a number with us, ms, s or m, such as 10s".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a duration is a number with its unit".to_owned())?;
+    number.checked_mul(microseconds).map(Duration::from_micros).ok_or_else(|| "too long".to_owned())
+}
+
+fn payload(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes) if (Payload::BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("{} to {PAYLOAD_BYTES_MAX} bytes", Payload::BYTES_MIN)),
+    }
+}
+
+const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e7).contains(&rate) => Ok(rate),
+        _ => Err("0.001 to 10000000 a second".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_of_cpus_have_ranges() {
+        assert_eq!(cpus("0"), Ok(Cpus(vec![0])));
+        assert_eq!(cpus("4-6,1,5"), Ok(Cpus(vec![1, 4, 5, 6])));
+        for bad in ["", "a", "3-1", "1-", "0-99999"] {
+            assert!(cpus(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("200us"), Ok(Duration::from_micros(200)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "10", "s", "1h", "-1s", "99999999999999999999s"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+}

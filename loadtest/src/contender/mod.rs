@@ -1,0 +1,159 @@
+//! Who is measured, and how each of them is started.
+//!
+//! A contender is started anew for each round, so that a round tells about the program and not about one run of it;
+//! the running server of `--target` is left alone.
+
+pub mod bare;
+pub mod commands;
+pub mod courier;
+pub mod ring;
+
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::arguments::{BareVolley, Common, ContenderName};
+use crate::machine::Placement;
+use crate::observe::Observer;
+use crate::process::Process;
+use crate::publisher::RedisUrl;
+use crate::trouble::Trouble;
+use crate::url::HttpUrl;
+
+#[derive(Debug, Clone)]
+pub enum Contender {
+    Courier { program: PathBuf, redis: Option<RedisUrl> },
+    Bare(BareVolley),
+    Target { url: HttpUrl, redis: RedisUrl, observer: Observer },
+}
+
+/// A server that is up.
+#[derive(Debug)]
+pub struct Server {
+    pub target: SocketAddr,
+    /// The `Host` header.
+    pub host: String,
+    pub publish: RedisUrl,
+    pub observer: Observer,
+    /// None for one that was running already.
+    process: Option<Process>,
+}
+
+/// The contenders that the command line asks for.
+pub fn contenders(common: &Common) -> Result<Vec<Contender>, Trouble> {
+    let names = match (&common.contenders[..], &common.target) {
+        ([], None) => &[ContenderName::Courier, ContenderName::SendLoop, ContenderName::RingLoop][..],
+        ([], Some(_)) => &[ContenderName::Target][..],
+        (names, _) => names,
+    };
+    if common.target.is_some() && !names.contains(&ContenderName::Target) {
+        return Err(Trouble::Usage("--target is given, but --contenders leaves `target` out".to_owned()));
+    }
+    names
+        .iter()
+        .map(|name| match name {
+            ContenderName::Courier => {
+                Ok(Contender::Courier { program: courier::find(common)?, redis: common.redis.clone() })
+            }
+            ContenderName::SendLoop => Ok(Contender::Bare(BareVolley::SendLoop)),
+            ContenderName::RingLoop => Ok(Contender::Bare(BareVolley::RingLoop)),
+            ContenderName::Target => target(common),
+        })
+        .collect()
+}
+
+impl Contender {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Courier { .. } => "courier",
+            Self::Bare(BareVolley::SendLoop) => "send(2) loop",
+            Self::Bare(BareVolley::RingLoop) => "io_uring loop",
+            Self::Target { .. } => "target",
+        }
+    }
+
+    /// Whether this is what the others are compared with.
+    pub fn is_floor(&self) -> bool {
+        matches!(self, Self::Bare(BareVolley::SendLoop))
+    }
+
+    pub fn starts_server(&self) -> bool {
+        !matches!(self, Self::Target { .. })
+    }
+
+    pub fn start(&self, placement: &Placement) -> Result<Server, Trouble> {
+        match self {
+            Self::Courier { program, redis } => courier::start(program, redis.as_ref(), placement),
+            Self::Bare(volley) => bare::start(*volley, placement),
+            Self::Target { url, redis, observer } => Ok(Server {
+                target: resolve(url)?,
+                host: url.authority(),
+                publish: redis.clone(),
+                observer: observer.clone(),
+                process: None,
+            }),
+        }
+    }
+}
+
+impl Server {
+    /// A server that was started here.
+    fn started(process: Process, target: SocketAddr, publish: RedisUrl) -> Self {
+        let observer = Observer::Process(process.id());
+        Self { target, host: target.to_string(), publish, observer, process: Some(process) }
+    }
+
+    /// An error if it has ended.
+    pub fn check(&mut self) -> Result<(), Trouble> {
+        self.process.as_mut().map_or(Ok(()), Process::check)
+    }
+
+    /// An error if it has ended, or is about to: its connections broke.
+    pub fn check_after_failure(&mut self) -> Result<(), Trouble> {
+        self.process.as_mut().map_or(Ok(()), |process| process.check_within(END_TIMEOUT))
+    }
+}
+
+fn target(common: &Common) -> Result<Contender, Trouble> {
+    let missing = |what: &str| Trouble::Usage(format!("to measure a running server, give {what}"));
+    let url = common.target.clone().ok_or_else(|| missing("--target URL"))?;
+    let redis =
+        common.redis.clone().ok_or_else(|| missing("--redis URL: where its messages are published"))?;
+    let observer = match (common.pid, &common.target_metrics) {
+        (Some(pid), _) => Observer::Process(pid),
+        (None, Some(url)) => Observer::Metrics(url.clone()),
+        (None, None) => Observer::Blind,
+    };
+    Ok(Contender::Target { url, redis, observer })
+}
+
+fn resolve(url: &HttpUrl) -> Result<SocketAddr, Trouble> {
+    let failed = |reason: &dyn std::fmt::Display| Trouble::Usage(format!("{url}: {reason}"));
+    let mut addresses = (url.host.as_str(), url.port).to_socket_addrs().map_err(|error| failed(&error))?;
+    addresses.next().ok_or_else(|| failed(&"no such host"))
+}
+
+/// An address of this machine that nobody listens on at present.
+fn free_address() -> Result<SocketAddr, Trouble> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(Trouble::doing("find a free port"))?;
+    listener.local_addr().map_err(Trouble::doing("find a free port"))
+}
+
+/// Waits until something listens on `address`.
+fn wait_until_up(process: &mut Process, address: SocketAddr) -> Result<(), Trouble> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    while TcpStream::connect_timeout(&address, PROBE_INTERVAL).is_err() {
+        process.check()?;
+        if Instant::now() >= deadline {
+            let last_words = process.last_words();
+            return Err(Trouble::Process(format!("nothing listens on {address} in time: {last_words}")));
+        }
+        std::thread::sleep(PROBE_INTERVAL);
+    }
+    Ok(())
+}
+
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a process may take to die once its sockets are gone.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);

@@ -1,0 +1,51 @@
+//! Measures a fan-out server from outside.
+//!
+//! ```text
+//! scenario (what is done) -> contender (who is measured: courier, the bare loops, a running server)
+//!                         -> swarm (thousands of subscribers in processes of their own, each message checked)
+//!                         -> publisher (RESP PUBLISH, on a schedule), window (CPU, and who was the limit)
+//!                         -> statistics -> report (table, JSON)
+//! ```
+//!
+//! A new scenario is one file in `scenario`, a new contender one in `contender`.
+
+pub mod arguments;
+pub mod contender;
+pub mod machine;
+pub mod observe;
+pub mod payload;
+pub mod process;
+pub mod progress;
+pub mod publisher;
+pub mod report;
+pub mod scenario;
+pub mod statistics;
+pub mod swarm;
+pub mod sys;
+pub mod trouble;
+pub mod url;
+pub mod window;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use trouble::Trouble;
+
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Fanout(arguments) => scenario::fanout::run(&arguments),
+        Command::Idle(arguments) => scenario::idle::run(&arguments),
+        Command::SwarmProcess => swarm::worker::run().map(|()| true),
+        Command::BareServer { volley } => contender::bare::serve(volley).map(|()| true),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(trouble) => {
+            eprintln!("loadtest: {trouble}");
+            ExitCode::from(if matches!(trouble, Trouble::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What a server uses, seen from outside: CPU and memory of a process on this machine from /proc, of another machine's
+//! from the `process_*` metrics that it exposes.
+//!
+//! CPU comes from `schedstat`, which the scheduler keeps to the nanosecond at every switch; `utime` in `stat` is
+//! sampled by ticks and lies about work that comes in bursts.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::trouble::Trouble;
+use crate::url::HttpUrl;
+
+#[derive(Debug, Clone)]
+pub enum Observer {
+    /// A process of this machine.
+    Process(u32),
+    /// A process that exposes `process_*` metrics.
+    Metrics(HttpUrl),
+    /// Nothing is known but what the subscribers see.
+    Blind,
+}
+
+/// CPU time of all threads of a process since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CpuTime {
+    pub run_nanos: u64,
+    /// How long threads that wanted to run waited for a CPU; none where it is not known.
+    pub wait_nanos: Option<u64>,
+}
+
+impl Observer {
+    pub fn cpu(&self) -> Result<Option<CpuTime>, Trouble> {
+        match self {
+            Self::Blind => Ok(None),
+            Self::Process(pid) => process_cpu(*pid).map(Some),
+            Self::Metrics(url) => {
+                let seconds = metric(&fetch(url)?, "process_cpu_seconds_total");
+                Ok(seconds.map(|seconds| CpuTime { run_nanos: nanos(seconds), wait_nanos: None }))
+            }
+        }
+    }
+
+    /// Bytes in user space: anonymous memory of a local process, resident memory by its metrics of a remote one.
+    pub fn user_bytes(&self) -> Result<Option<u64>, Trouble> {
+        match self {
+            Self::Blind => Ok(None),
+            Self::Process(pid) => anonymous_bytes(*pid).map(Some),
+            Self::Metrics(url) => {
+                // A count of bytes below 2^52.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                Ok(metric(&fetch(url)?, "process_resident_memory_bytes").map(|bytes| bytes as u64))
+            }
+        }
+    }
+}
+
+/// CPU time of the process `pid` of this machine.
+pub fn process_cpu(pid: u32) -> Result<CpuTime, Trouble> {
+    let gone = |error| Trouble::Process(format!("process {pid} cannot be observed: {error}"));
+    let mut sum = CpuTime { run_nanos: 0, wait_nanos: Some(0) };
+    for task in fs::read_dir(format!("/proc/{pid}/task")).map_err(gone)? {
+        // A thread may end between the listing and the reading.
+        let Ok(text) = fs::read_to_string(task.map_err(gone)?.path().join("schedstat")) else { continue };
+        let Some((run, wait)) = schedstat(&text) else {
+            return Err(Trouble::Process(format!("/proc/{pid}/task/*/schedstat says {text:?}")));
+        };
+        sum.run_nanos += run;
+        sum.wait_nanos = sum.wait_nanos.map(|sum| sum + wait);
+    }
+    Ok(sum)
+}
+
+/// Bytes of kernel slab memory of the whole machine: sockets, files, inodes.
+pub fn kernel_slab_bytes() -> Result<u64, Trouble> {
+    let text = fs::read_to_string("/proc/meminfo").map_err(Trouble::doing("read /proc/meminfo"))?;
+    kibibytes(&text, "Slab:").ok_or_else(|| Trouble::Process("/proc/meminfo has no Slab line".to_owned()))
+}
+
+fn anonymous_bytes(pid: u32) -> Result<u64, Trouble> {
+    // `status` is a cheap count that lags by up to 64 pages a CPU; `smaps_rollup` walks the page tables and is exact,
+    // but only the owner and root may read it.
+    let exact = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+    if let Some(bytes) = exact.and_then(|text| kibibytes(&text, "Anonymous:")) {
+        return Ok(bytes);
+    }
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(path).map_err(Trouble::doing("read the server's status"))?;
+    kibibytes(&text, "RssAnon:").ok_or_else(|| Trouble::Process("status has no RssAnon line".to_owned()))
+}
+
+/// `run wait timeslices`.
+fn schedstat(text: &str) -> Option<(u64, u64)> {
+    let mut fields = text.split_ascii_whitespace();
+    let (run, wait) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    fields.next()?;
+    Some((run, wait))
+}
+
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|count| count * 1_024)
+}
+
+/// The value of a metric without labels in the Prometheus text format.
+fn metric(text: &str, name: &str) -> Option<f64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    value.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn nanos(seconds: f64) -> u64 {
+    u64::try_from(Duration::try_from_secs_f64(seconds).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The body of a page, by HTTP/1.0 so that it comes in one piece.
+fn fetch(url: &HttpUrl) -> Result<String, Trouble> {
+    let failed = |error: &dyn std::fmt::Display| Trouble::Process(format!("cannot read {url}: {error}"));
+    let mut addresses = (url.host.as_str(), url.port).to_socket_addrs().map_err(|error| failed(&error))?;
+    let address = addresses.next().ok_or_else(|| failed(&"no such host"))?;
+    let mut stream = TcpStream::connect_timeout(&address, FETCH_TIMEOUT).map_err(|error| failed(&error))?;
+    stream.set_read_timeout(Some(FETCH_TIMEOUT)).map_err(|error| failed(&error))?;
+    let request =
+        format!("GET {} HTTP/1.0\r\nHost: {}\r\nAccept: text/plain\r\n\r\n", url.path, url.authority());
+    stream.write_all(request.as_bytes()).map_err(|error| failed(&error))?;
+    let mut answer = String::new();
+    stream.take(FETCH_BYTES_MAX).read_to_string(&mut answer).map_err(|error| failed(&error))?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
+        _ => Err(failed(&format!("it answered {:?}", answer.lines().next().unwrap_or_default()))),
+    }
+}
+
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const FETCH_BYTES_MAX: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedstat_is_run_time_wait_time_and_timeslices() {
+        assert_eq!(schedstat("102150 73928 2\n"), Some((102_150, 73_928)));
+        for bad in ["", "1", "1 2", "1 x 3", "-1 2 3"] {
+            assert_eq!(schedstat(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn this_process_can_be_observed() {
+        let before = process_cpu(std::process::id()).unwrap();
+        let mut sum = 0_u64;
+        while process_cpu(std::process::id()).unwrap().run_nanos <= before.run_nanos {
+            sum = sum.wrapping_add(1);
+        }
+        assert!(anonymous_bytes(std::process::id()).unwrap() > 0);
+        assert!(kernel_slab_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn metrics_are_found_by_their_whole_name() {
+        let text = "# HELP process_cpu_seconds_total x\nprocess_cpu_seconds_total_more 9\n\
+                    process_cpu_seconds_total 1.25\nprocess_resident_memory_bytes 8.192e3 1700000000\n";
+        assert_eq!(metric(text, "process_cpu_seconds_total"), Some(1.25));
+        assert_eq!(metric(text, "process_resident_memory_bytes"), Some(8_192.0));
+        assert_eq!(metric(text, "process_open_fds"), None);
+        assert_eq!(nanos(1.25), 1_250_000_000);
+    }
+
+    #[test]
+    fn memory_lines_are_in_kibibytes() {
+        assert_eq!(kibibytes("Rss:      12 kB\nAnonymous:     7 kB\n", "Anonymous:"), Some(7_168));
+        assert_eq!(kibibytes("Rss: 12 kB\n", "Slab:"), None);
+    }
+}

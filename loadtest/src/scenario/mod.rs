@@ -1,0 +1,201 @@
+//! What is measured. A scenario is one file: what it does in a round, and how its rounds become rows of a table.
+//!
+//! The frame is here: contenders take turns within a round, the first moves to the end in the next one, so that
+//! neither the machine's mood nor the order favours one of them.
+
+pub mod fanout;
+pub mod idle;
+
+use serde::Serialize;
+
+use crate::arguments::Common;
+use crate::contender::{Contender, Server, contenders};
+use crate::machine::{Machine, Placement};
+use crate::progress::Progress;
+use crate::swarm::Swarm;
+use crate::swarm::orders::{Connected, Plan};
+use crate::sys;
+use crate::trouble::Trouble;
+
+/// What every scenario needs.
+#[derive(Debug)]
+pub struct Bench {
+    pub common: Common,
+    pub machine: Machine,
+    pub placement: Placement,
+    pub progress: Progress,
+    /// The channel of this run.
+    pub channel: String,
+}
+
+/// All rounds of one contender.
+#[derive(Debug, Serialize)]
+pub struct Trial<R> {
+    pub contender: &'static str,
+    pub is_floor: bool,
+    pub rounds: Vec<Outcome<R>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome<R> {
+    Measured(R),
+    /// Why there are no figures of this round.
+    Failed(String),
+}
+
+impl Bench {
+    /// Prepares a run of `steps` progress steps in each round of each contender.
+    pub fn new(common: &Common, steps: u64) -> Result<(Self, Vec<Contender>), Trouble> {
+        let machine = Machine::look();
+        let contenders = contenders(common)?;
+        let placement = Placement::choose(common, contenders.iter().any(Contender::starts_server))?;
+        if !placement.clients.is_empty() {
+            sys::run_on(&placement.clients).map_err(Trouble::doing("stay on the subscribers' CPUs"))?;
+        }
+        let channel = common.channel.clone().unwrap_or_else(|| format!("loadtest.{}", std::process::id()));
+        let progress = Progress::new(u64::from(common.rounds) * contenders.len() as u64, steps);
+        Ok((Self { common: common.clone(), machine, placement, progress, channel }, contenders))
+    }
+
+    /// Runs all rounds of all contenders in turn. A round that fails is reported and does not end the run.
+    pub fn take_turns<R>(
+        &self,
+        contenders: &[Contender],
+        mut round: impl FnMut(&Self, &Contender) -> Result<R, Trouble>,
+        tell: impl Fn(&R) -> String,
+    ) -> Vec<Trial<R>> {
+        let trial = |contender: &Contender| Trial {
+            contender: contender.name(),
+            is_floor: contender.is_floor(),
+            rounds: Vec::new(),
+        };
+        let mut trials: Vec<Trial<R>> = contenders.iter().map(trial).collect();
+        for number in 0..usize::from(self.common.rounds) {
+            for turn in 0..contenders.len() {
+                let index = (number + turn) % contenders.len();
+                let contender = &contenders[index];
+                let label = format!("round {}/{} {}", number + 1, self.common.rounds, contender.name());
+                self.progress.start(&label);
+                let outcome = match round(self, contender) {
+                    Ok(measured) => {
+                        self.progress.tell(&format!("{label}: {}", tell(&measured)));
+                        Outcome::Measured(measured)
+                    }
+                    Err(trouble) => {
+                        self.progress.tell(&format!("{label}: failed: {trouble}"));
+                        Outcome::Failed(trouble.to_string())
+                    }
+                };
+                trials[index].rounds.push(outcome);
+            }
+        }
+        self.progress.finish();
+        trials
+    }
+
+    /// Starts the subscribers' processes, without connections yet.
+    pub fn swarm(&self, server: &Server, owed_from: u64) -> Result<Swarm, Trouble> {
+        let common = &self.common;
+        let plan = Plan {
+            target: server.target,
+            host: server.host.clone(),
+            paths: vec![common.path.replace("{channel}", &percent_encoded(&self.channel))],
+            payload_bytes: common.payload,
+            owed_from,
+            rest_micros: u64::try_from(common.client_rest.as_micros()).unwrap_or(u64::MAX),
+            process: 0,
+        };
+        let per_process = usize::try_from(self.machine.open_files.saturating_sub(OPEN_FILES_SPARE));
+        let needed = common.connections.div_ceil(per_process.unwrap_or(usize::MAX).max(1));
+        let processes = common.client_processes.unwrap_or(needed).max(needed);
+        Swarm::start(&plan, processes, &self.placement.clients)
+    }
+
+    /// Connects `subscribers`; an error unless all are.
+    pub fn connect(&self, swarm: &mut Swarm, server: &mut Server, subscribers: usize) -> Result<(), Trouble> {
+        let on_progress = |live| self.progress.say(&format!("{live} of {subscribers} connected"));
+        let connected = swarm.connect(subscribers, self.common.connect_patience, on_progress)?;
+        let Connected { live, failed, reason } = connected;
+        if live == subscribers {
+            return Ok(());
+        }
+        server.check_after_failure()?;
+        let reason = reason.unwrap_or_else(|| "nobody says why".to_owned());
+        Err(Trouble::Swarm(format!(
+            "{live} of {subscribers} connected, {failed} failed; the first: {reason}"
+        )))
+    }
+}
+
+impl<R> Trial<R> {
+    /// The rounds that gave figures.
+    pub fn measured(&self) -> impl Iterator<Item = &R> {
+        self.rounds.iter().filter_map(|outcome| match outcome {
+            Outcome::Measured(round) => Some(round),
+            Outcome::Failed(_) => None,
+        })
+    }
+
+    pub fn failures(&self) -> impl Iterator<Item = &str> {
+        self.rounds.iter().filter_map(|outcome| match outcome {
+            Outcome::Measured(_) => None,
+            Outcome::Failed(reason) => Some(reason.as_str()),
+        })
+    }
+
+    /// The figure of each round as a multiple of the floor's in the same round, where both have one.
+    pub fn multiples<'a>(
+        &'a self,
+        floor: &'a Self,
+        figure: impl Fn(&R) -> Option<f64> + 'a,
+    ) -> impl Iterator<Item = f64> + 'a {
+        self.rounds.iter().zip(&floor.rounds).filter_map(move |pair| match pair {
+            (Outcome::Measured(own), Outcome::Measured(floor)) => {
+                Some(figure(own)? / figure(floor).filter(|&figure| figure > 0.0)?)
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Descriptors of a swarm's process that are no subscribers.
+const OPEN_FILES_SPARE: u64 = 100;
+
+/// For a query: everything but unreserved characters (RFC 3986, section 2.3).
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for &byte in text.as_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_multiple_compares_the_same_round() {
+        let trial = |rounds: &[Option<f64>]| Trial {
+            contender: "x",
+            is_floor: false,
+            rounds: rounds
+                .iter()
+                .map(|round| round.map_or(Outcome::Failed("no".to_owned()), Outcome::Measured))
+                .collect(),
+        };
+        let (own, floor) = (trial(&[Some(6.0), None, Some(9.0)]), trial(&[Some(3.0), Some(1.0), Some(2.0)]));
+        assert_eq!(own.multiples(&floor, |&figure| Some(figure)).collect::<Vec<_>>(), [2.0, 4.5]);
+    }
+
+    #[test]
+    fn a_channel_is_escaped_in_a_query() {
+        assert_eq!(percent_encoded("news.sport/ü &"), "news.sport%2F%C3%BC%20%26");
+    }
+}

@@ -1,0 +1,207 @@
+//! The subscribers: one or more processes that hold the connections and check what arrives, and the run's handle on
+//! them.
+//!
+//! Processes, not threads, because the limit of open files counts per process. The counts of all processes are added
+//! and their latency distributions merged.
+
+pub mod chunked;
+pub mod connection;
+pub mod events;
+pub mod frontier;
+pub mod orders;
+pub mod sequence;
+pub mod worker;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::process::{Process, this_program};
+use crate::statistics::Latencies;
+use crate::trouble::Trouble;
+
+use orders::{Connected, Order, Plan, Report, Tally};
+
+/// The subscribers of one contender in one round; they go away when this is dropped.
+#[derive(Debug)]
+pub struct Swarm {
+    workers: Vec<Worker>,
+    reports: Receiver<(usize, Said)>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    process: Process,
+    orders: ChildStdin,
+    connected: Connected,
+    /// Every subscriber of this process has every message before this one.
+    frontier: u64,
+    finished: Option<Tally>,
+}
+
+/// What a process's output brought.
+#[derive(Debug)]
+enum Said {
+    Report(Report),
+    Nonsense(String),
+    /// The output ended: the process is gone.
+    End,
+}
+
+impl Swarm {
+    /// Starts `processes` processes, without connections yet.
+    pub fn start(plan: &Plan, processes: usize, cpus: &[usize]) -> Result<Self, Trouble> {
+        let (sender, reports) = channel();
+        let mut workers = Vec::new();
+        for index in 0..processes.max(1) {
+            let number =
+                u8::try_from(index).map_err(|_| Trouble::Usage("at most 256 processes".to_owned()))?;
+            let plan = Plan { process: number, ..plan.clone() };
+            workers.push(Worker::start(index, &plan, cpus, sender.clone())?);
+        }
+        Ok(Self { workers, reports })
+    }
+
+    pub fn processes(&self) -> Vec<u32> {
+        self.workers.iter().map(|worker| worker.process.id()).collect()
+    }
+
+    /// Brings the swarm to `subscribers` in all, and waits until each is connected or has failed.
+    pub fn connect(
+        &mut self,
+        subscribers: usize,
+        patience: Duration,
+        mut on_progress: impl FnMut(usize),
+    ) -> Result<Connected, Trouble> {
+        let deadline = Instant::now() + patience;
+        let count = self.workers.len();
+        let share = |index: usize| subscribers / count + usize::from(index < subscribers % count);
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            worker.order(Order::Connect { subscribers: share(index) })?;
+        }
+        loop {
+            let total = self.connected();
+            on_progress(total.live);
+            let is_settled = |(index, worker): (usize, &Worker)| {
+                worker.connected.live + worker.connected.failed == share(index)
+            };
+            if self.workers.iter().enumerate().all(is_settled) {
+                return Ok(total);
+            }
+            if !self.hear(deadline)? {
+                return Ok(Connected {
+                    reason: total.reason.or_else(|| Some("no answer in time".to_owned())),
+                    ..total
+                });
+            }
+        }
+    }
+
+    /// Waits until all subscribers have every message before `next`; false if they do not within `patience`.
+    pub fn wait_for(&mut self, next: u64, patience: Duration) -> Result<bool, Trouble> {
+        let deadline = Instant::now() + patience;
+        while self.workers.iter().any(|worker| worker.connected.live > 0 && worker.frontier < next) {
+            if !self.hear(deadline)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends the swarm: what all subscribers had of the `published` messages.
+    pub fn finish(mut self, published: u64) -> Result<(Tally, Latencies), Trouble> {
+        let deadline = Instant::now() + FINISH_TIMEOUT;
+        for worker in &mut self.workers {
+            worker.order(Order::Finish { published })?;
+        }
+        while self.workers.iter().any(|worker| worker.finished.is_none()) {
+            if !self.hear(deadline)? {
+                return Err(Trouble::Swarm("a process of the swarm did not report".to_owned()));
+            }
+        }
+        let (mut sum, mut latencies) = (Tally::default(), Latencies::default());
+        for tally in self.workers.iter().filter_map(|worker| worker.finished.as_ref()) {
+            sum.add(tally);
+            latencies.merge(&tally.latencies);
+        }
+        sum.latencies = latencies.buckets();
+        Ok((sum, latencies))
+    }
+
+    fn connected(&self) -> Connected {
+        let mut sum = Connected::default();
+        for Worker { connected, .. } in &self.workers {
+            sum.live += connected.live;
+            sum.failed += connected.failed;
+            sum.reason = sum.reason.or_else(|| connected.reason.clone());
+        }
+        sum
+    }
+
+    /// Takes one report; false if none comes before the deadline.
+    fn hear(&mut self, deadline: Instant) -> Result<bool, Trouble> {
+        let (index, said) =
+            match self.reports.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(heard) => heard,
+                Err(RecvTimeoutError::Timeout) => return Ok(false),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Trouble::Swarm("every process of the swarm has ended".to_owned()));
+                }
+            };
+        let worker = &mut self.workers[index];
+        match said {
+            Said::Report(Report::Connected(connected)) => worker.connected = connected,
+            Said::Report(Report::Frontier { next }) => worker.frontier = next,
+            Said::Report(Report::Finished(tally)) => worker.finished = Some(tally),
+            Said::Nonsense(line) => {
+                return Err(Trouble::Swarm(format!("a process of the swarm said {line:?}")));
+            }
+            Said::End if worker.finished.is_some() => {}
+            Said::End => {
+                let last_words = worker.process.last_words();
+                return Err(Trouble::Swarm(format!("a process of the swarm ended early: {last_words}")));
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Worker {
+    fn start(
+        index: usize,
+        plan: &Plan,
+        cpus: &[usize],
+        sender: Sender<(usize, Said)>,
+    ) -> Result<Self, Trouble> {
+        let mut command = this_program();
+        command.arg("swarm-process").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::start(command, cpus)?;
+        let (Some(mut orders), Some(output)) = (process.input(), process.output()) else {
+            return Err(Trouble::Process("the swarm's process has no pipes".to_owned()));
+        };
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let said = serde_json::from_str(&line).map_or(Said::Nonsense(line), Said::Report);
+                if sender.send((index, said)).is_err() {
+                    return; // Nobody listens any more: the round is over.
+                }
+            }
+            let _ = sender.send((index, Said::End)); // The same.
+        });
+        write_line(&mut orders, plan)?;
+        Ok(Self { process, orders, connected: Connected::default(), frontier: 0, finished: None })
+    }
+
+    fn order(&mut self, order: Order) -> Result<(), Trouble> {
+        write_line(&mut self.orders, &order)
+    }
+}
+
+const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn write_line(output: &mut ChildStdin, value: &impl serde::Serialize) -> Result<(), Trouble> {
+    let mut line = serde_json::to_vec(value).map_err(|error| Trouble::Swarm(error.to_string()))?;
+    line.push(b'\n');
+    output.write_all(&line).map_err(Trouble::doing("order the swarm"))
+}

@@ -1,0 +1,307 @@
+//! One process of the swarm: thousands of subscribers on one thread and one epoll set.
+//!
+//! Few system calls: sockets are reported once per change, one read takes all there is, the clock is read once per
+//! read. Invariant: `connections`, `trackers` and the tokens of the epoll set have the same indexes.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use crate::payload::Payload;
+use crate::statistics::Latencies;
+use crate::swarm::connection::{Connection, Step, request};
+use crate::swarm::events::Event;
+use crate::swarm::frontier::Frontier;
+use crate::swarm::orders::{Connected, Order, Plan, Report, Tally};
+use crate::swarm::sequence::{Arrival, Tracker};
+use crate::sys::{self, Epoll, Interest, Ready};
+use crate::trouble::Trouble;
+
+/// Follows the plan and the orders on standard input until the last one, or until the input ends.
+pub fn run() -> Result<(), Trouble> {
+    sys::raise_open_file_limit();
+    let mut orders = Orders::open()?;
+    let plan = loop {
+        if let Some(plan) = orders.take::<Plan>()? {
+            break plan;
+        }
+        if !orders.fill()? {
+            return Ok(());
+        }
+    };
+    let mut worker = Worker::new(plan).map_err(Trouble::doing("epoll"))?;
+    worker.epoll.add(&orders.input, ORDERS, Interest::Readable).map_err(Trouble::doing("epoll"))?;
+    let mut ready = Ready::with_capacity(EVENTS_MAX);
+    loop {
+        while let Some(order) = orders.take()? {
+            match order {
+                Order::Connect { subscribers } => worker.wanted = subscribers,
+                Order::Finish { published } => return report(&worker.finish(published)),
+            }
+        }
+        worker.connect_more();
+        worker.report_progress()?;
+        let count = worker.epoll.wait(&mut ready, None).map_err(Trouble::doing("epoll_wait"))?;
+        for index in 0..count {
+            match ready.token(index) {
+                ORDERS if !orders.fill()? => return Ok(()),
+                ORDERS => {}
+                token => worker.advance(usize::try_from(token).expect("tokens are indexes")),
+            }
+        }
+        worker.rest_after(count);
+    }
+}
+
+const ORDERS: u64 = u64::MAX;
+/// Sockets taken from one wait.
+const EVENTS_MAX: usize = 1_024;
+/// So many at once, and the subscribers have no time to rest.
+const EVENTS_WORTH_A_LOOK: usize = 256;
+/// Connections that are being opened at once: fewer than a listener's queue holds, so that none waits a second for
+/// its SYN to be sent again.
+const OPENING_MAX: usize = 64;
+/// Subscribers that share one source address; one has about 28,000 ports for each destination.
+const PER_SOURCE: usize = 10_000;
+/// Bytes of one read.
+const READ_BYTES: usize = 256 * 1_024;
+/// How many newly opened connections are worth a word.
+const CONNECTED_STEP: usize = 500;
+
+struct Worker {
+    plan: Plan,
+    payload: Payload,
+    requests: Vec<Vec<u8>>,
+    epoll: Epoll,
+    /// How many subscribers there are to be.
+    wanted: usize,
+    connections: Vec<Connection>,
+    trackers: Vec<Tracker>,
+    opening: usize,
+    connected: Connected,
+    /// `connected` as it was last reported, and for how many wanted.
+    reported: (Connected, usize),
+    /// What had arrived when it was last asked whether to rest.
+    rested_at: u64,
+    frontier: Frontier,
+    account: Account,
+    buffer: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// What is counted, apart from the connections so that both can be borrowed.
+struct Account {
+    owed_from: u64,
+    tally: Tally,
+    latencies: Latencies,
+}
+
+impl Worker {
+    fn new(plan: Plan) -> io::Result<Self> {
+        Ok(Self {
+            payload: Payload::new(plan.payload_bytes),
+            requests: plan.paths.iter().map(|path| request(path, &plan.host)).collect(),
+            epoll: Epoll::new()?,
+            wanted: 0,
+            connections: Vec::new(),
+            trackers: Vec::new(),
+            opening: 0,
+            connected: Connected::default(),
+            reported: (Connected::default(), 0),
+            rested_at: 0,
+            frontier: Frontier::default(),
+            account: Account {
+                owed_from: plan.owed_from,
+                tally: Tally::default(),
+                latencies: Latencies::default(),
+            },
+            buffer: vec![0; READ_BYTES],
+            body: Vec::new(),
+            plan,
+        })
+    }
+
+    // Hot: once per reported socket.
+    fn advance(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        let was_live = matches!(connection, Connection::Live(..));
+        let (tracker, frontier, account) = (&mut self.trackers[index], &mut self.frontier, &mut self.account);
+        let request = &self.requests[index % self.requests.len()];
+        let mut now = None;
+        let on_event = |event| account.take(event, &mut now, tracker, frontier);
+        match connection.advance(request, &self.payload, &mut self.buffer, &mut self.body, on_event) {
+            Step::Unchanged => {}
+            Step::Opened => {
+                self.opening -= 1;
+                self.connected.live += 1;
+                self.frontier.join();
+            }
+            Step::Ended(reason) => {
+                match (was_live, &self.connections[index]) {
+                    (true, _) => self.connected.live -= 1,
+                    (false, Connection::Ended) => {
+                        // Opened and ended in one step.
+                        self.opening -= 1;
+                        self.frontier.join();
+                    }
+                    (false, _) => self.opening -= 1,
+                }
+                if matches!(self.connections[index], Connection::Ended) {
+                    self.account.tally.disconnected += 1;
+                    self.frontier.depart(self.trackers[index].next());
+                }
+                self.fail(reason);
+            }
+        }
+    }
+
+    /// Rests if there were messages, but so few that the subscribers are quicker than the server. A send that finds
+    /// them waiting has to wake them, and on loopback it is the sender who pays for that.
+    fn rest_after(&mut self, events: usize) {
+        let delivered = self.account.tally.delivered + self.account.tally.repeated;
+        let is_fed = std::mem::replace(&mut self.rested_at, delivered) != delivered;
+        if is_fed && events < EVENTS_WORTH_A_LOOK && self.plan.rest_micros > 0 {
+            std::thread::sleep(Duration::from_micros(self.plan.rest_micros));
+        }
+    }
+
+    fn connect_more(&mut self) {
+        while self.connections.len() < self.wanted && self.opening < OPENING_MAX {
+            let index = self.connections.len();
+            let source = source(self.plan.target, self.plan.process, index);
+            let connection = sys::start_connection(self.plan.target, source).and_then(|stream| {
+                self.epoll.add(&stream, index as u64, Interest::Changes)?;
+                Ok(stream)
+            });
+            self.trackers.push(Tracker::default());
+            match connection {
+                Ok(stream) => {
+                    self.opening += 1;
+                    self.connections.push(Connection::Connecting(stream));
+                }
+                Err(error) => {
+                    self.connections.push(Connection::Refused);
+                    self.fail(format!("cannot connect: {error}"));
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.connected.failed += 1;
+        self.connected.reason.get_or_insert(reason);
+    }
+
+    fn report_progress(&mut self) -> Result<(), Trouble> {
+        let (last, wanted) = &self.reported;
+        let settled = self.connected.live + self.connected.failed;
+        let is_all = settled == self.wanted && (self.connected != *last || self.wanted != *wanted);
+        if is_all || self.connected.live >= last.live + CONNECTED_STEP {
+            self.reported = (self.connected.clone(), self.wanted);
+            report(&Report::Connected(self.connected.clone()))?;
+        }
+        match self.frontier.advance() {
+            Some(next) => report(&Report::Frontier { next }),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, published: u64) -> Report {
+        let owed_from = self.account.owed_from;
+        let tally = &mut self.account.tally;
+        tally.lost += self
+            .trackers
+            .iter()
+            .zip(&self.connections)
+            // Those that never opened are counted as not connected, not as a loss of each message.
+            .filter(|(_, connection)| matches!(connection, Connection::Live(..) | Connection::Ended))
+            .map(|(tracker, _)| tracker.missing_at_end(published, owed_from))
+            .sum::<u64>();
+        let subscribers = self.connected.live as u64 + tally.disconnected;
+        tally.expected = subscribers * published.saturating_sub(owed_from);
+        tally.latencies = self.account.latencies.buckets();
+        Report::Finished(tally.clone())
+    }
+}
+
+impl Account {
+    // Hot: once per delivery. `now` is read at the first message of a read and holds for all of it.
+    fn take(&mut self, event: Event, now: &mut Option<u64>, tracker: &mut Tracker, frontier: &mut Frontier) {
+        let stamp = match event {
+            Event::Message(stamp) => stamp,
+            Event::GapStated => {
+                self.tally.gaps_stated += 1;
+                return;
+            }
+            Event::Foreign => {
+                self.tally.foreign += 1;
+                return;
+            }
+        };
+        let before = tracker.next();
+        let arrival = tracker.arrive(stamp.sequence, self.owed_from);
+        if tracker.next() > before {
+            frontier.settle(before, tracker.next());
+        }
+        match arrival {
+            Arrival::InOrder => {}
+            Arrival::AfterGap { missing } => self.tally.lost += missing,
+            Arrival::Late => {
+                self.tally.lost -= 1;
+                self.tally.reordered += 1;
+            }
+            Arrival::Repeat => {
+                self.tally.repeated += 1;
+                return;
+            }
+        }
+        if stamp.sequence >= self.owed_from {
+            self.tally.delivered += 1;
+            let now = *now.get_or_insert_with(sys::monotonic_nanos);
+            self.latencies.record(now.saturating_sub(stamp.due_nanos));
+        }
+    }
+}
+
+/// 127.x.y.1 for a target on this machine, so that many more connections than one address has ports can be open.
+fn source(target: SocketAddr, process: u8, index: usize) -> Option<Ipv4Addr> {
+    let SocketAddr::V4(target) = target else { return None };
+    let group = u8::try_from(index / PER_SOURCE).unwrap_or(u8::MAX - 1) + 1;
+    target.ip().is_loopback().then(|| Ipv4Addr::new(127, process.saturating_add(1), group, 1))
+}
+
+fn report(report: &Report) -> Result<(), Trouble> {
+    let mut line = serde_json::to_vec(report).map_err(|error| Trouble::Swarm(error.to_string()))?;
+    line.push(b'\n');
+    io::stdout().write_all(&line).and_then(|()| io::stdout().flush()).map_err(Trouble::doing("report"))
+}
+
+/// Lines from standard input, read so that no line hides in a buffer while the epoll set is asked for more.
+struct Orders {
+    input: File,
+    pending: Vec<u8>,
+}
+
+impl Orders {
+    fn open() -> Result<Self, Trouble> {
+        let input = io::stdin().as_fd().try_clone_to_owned().map_err(Trouble::doing("standard input"))?;
+        Ok(Self { input: File::from(input), pending: Vec::new() })
+    }
+
+    /// Waits for bytes and takes them; false at the end of the input.
+    fn fill(&mut self) -> Result<bool, Trouble> {
+        let mut bytes = [0; 65_536];
+        let count = self.input.read(&mut bytes).map_err(Trouble::doing("read orders"))?;
+        self.pending.extend_from_slice(&bytes[..count]);
+        Ok(count > 0)
+    }
+
+    /// The next whole line, if it is there.
+    fn take<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, Trouble> {
+        let Some(end) = self.pending.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
+        let line: Vec<u8> = self.pending.drain(..=end).collect();
+        serde_json::from_slice(&line).map(Some).map_err(|error| Trouble::Swarm(format!("order: {error}")))
+    }
+}

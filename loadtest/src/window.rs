@@ -1,0 +1,107 @@
+//! A span of time that is measured: the server's CPU, and whether the load generator itself was the limit.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::observe::{CpuTime, Observer, process_cpu};
+use crate::trouble::Trouble;
+
+#[derive(Debug)]
+pub struct Window {
+    observer: Observer,
+    /// Processes of the load generator; each works on one thread.
+    generators: Vec<u32>,
+    opened: Instant,
+    server: Option<CpuTime>,
+    before: Vec<CpuTime>,
+}
+
+/// What happened within a window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Usage {
+    pub wall_seconds: f64,
+    /// CPU time of the server; none where it cannot be observed.
+    pub server_cpu_seconds: Option<f64>,
+    /// How long the server's threads waited for a CPU that was busy with something else.
+    pub server_wait_seconds: Option<f64>,
+    /// The share of its one CPU that the busiest process of the load generator.
+    pub generator_share: f64,
+}
+
+impl Window {
+    /// Opens a window around what `generators` and this process do to the server.
+    pub fn open(observer: &Observer, mut generators: Vec<u32>) -> Result<Self, Trouble> {
+        generators.push(std::process::id());
+        let before = generators.iter().map(|&pid| process_cpu(pid)).collect::<Result<_, _>>()?;
+        let server = observer.cpu()?;
+        Ok(Self { observer: observer.clone(), generators, opened: Instant::now(), server, before })
+    }
+
+    pub fn close(self) -> Result<Usage, Trouble> {
+        let wall_seconds = self.opened.elapsed().as_secs_f64();
+        let server = self.observer.cpu()?;
+        let spent = self.server.zip(server);
+        let run = spent.map(|(before, after)| seconds(before.run_nanos, after.run_nanos));
+        let wait = spent.and_then(|(before, after)| Some(seconds(before.wait_nanos?, after.wait_nanos?)));
+        let mut share = 0.0_f64;
+        for (&pid, before) in self.generators.iter().zip(&self.before) {
+            let after = process_cpu(pid)?;
+            share = share.max(seconds(before.run_nanos, after.run_nanos) / wall_seconds.max(1e-9));
+        }
+        Ok(Usage { wall_seconds, server_cpu_seconds: run, server_wait_seconds: wait, generator_share: share })
+    }
+}
+
+impl Usage {
+    /// What to say about the window besides its figures, if anything.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.generator_share > GENERATOR_SHARE_MAX {
+            remarks.push(format!(
+                "the load generator was the limit: it used {:.0} % of its CPU; latencies are its own",
+                100.0 * self.generator_share
+            ));
+        }
+        if let (Some(wait), Some(run)) = (self.server_wait_seconds, self.server_cpu_seconds)
+            && wait > SERVER_WAIT_MAX * run
+        {
+            remarks.push(format!(
+                "the server had to share its CPU: it waited {:.0} ms while it ran {:.0} ms",
+                1e3 * wait,
+                1e3 * run
+            ));
+        }
+        remarks
+    }
+}
+
+/// Above this the generator, not the server, decides the figures.
+const GENERATOR_SHARE_MAX: f64 = 0.85;
+/// Waiting for this share of the time that it ran, the server was disturbed.
+const SERVER_WAIT_MAX: f64 = 0.05;
+
+// Exact: nanoseconds of a run are far below 2^52.
+#[allow(clippy::cast_precision_loss)]
+fn seconds(before: u64, after: u64) -> f64 {
+    after.saturating_sub(before) as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_when_the_generator_was_the_limit_or_the_server_disturbed() {
+        let quiet = Usage {
+            wall_seconds: 1.0,
+            server_cpu_seconds: Some(0.5),
+            server_wait_seconds: Some(0.01),
+            generator_share: 0.5,
+        };
+        assert_eq!(quiet.remarks(), Vec::<String>::new());
+        assert!(Usage { generator_share: 0.9, ..quiet }.remarks()[0].contains("90 %"));
+        assert!(Usage { server_wait_seconds: Some(0.1), ..quiet }.remarks()[0].contains("waited 100 ms"));
+        assert_eq!(Usage { server_wait_seconds: None, ..quiet }.remarks(), Vec::<String>::new());
+    }
+}

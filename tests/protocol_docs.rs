@@ -1,0 +1,140 @@
+//! Holds docs/protocols to the code: the refusals, and the bytes of the examples. `UPDATE_DOCS=1` rewrites them.
+#![allow(clippy::unwrap_used)] // Tests state what must hold by unwrapping it; clippy.toml covers only functions marked as tests.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use courier::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
+use courier::base::channel::{ChannelName, PayloadMode};
+use courier::base::position::{Epoch, Position};
+use courier::base::queue::GapReason;
+use courier::base::refusal::{After, Refusal};
+use courier::base::socket::Listener;
+use courier::protocol::site::{Decision, Site};
+use courier::protocol::{Event, GapNotice, WireFormat};
+use courier::wire::http;
+
+const EPOCH: Epoch = Epoch(1_727_433_600);
+
+#[test]
+fn the_table_of_refusals_is_in_step() {
+    let mut table = "| Status | `code` | When | Connection |\n| --- | --- | --- | --- |\n".to_owned();
+    for refusal in Refusal::ALL {
+        let after = match refusal.after() {
+            After::Keep => "stays",
+            After::Close => "closes",
+        };
+        let (status, code, trigger) = (refusal.status(), refusal.code(), refusal.trigger());
+        table += &format!("| {status} | `{code}` | {trigger} | {after} |\n");
+    }
+    hold("http.md", &[("refusals", table)]);
+}
+
+#[test]
+fn the_bytes_of_a_stream_are_in_step() {
+    hold("sse.md", &[("head", head()), ("messages", messages()), ("blocks", other_blocks())]);
+}
+
+#[test]
+fn every_reason_of_a_gap_is_explained() {
+    let page = std::fs::read_to_string(page("sse.md")).unwrap();
+    for reason in GapReason::ALL {
+        assert!(page.contains(&format!("| `{}` |", reason.name())), "{} is missing", reason.name());
+    }
+}
+
+fn head() -> String {
+    let rule =
+        Rule { pattern: Pattern::parse("*").unwrap(), access: Access::Public, payload: PayloadMode::Raw };
+    let site = Site {
+        rules: Rules::new(vec![rule]),
+        origins: AllowedOrigins::Any,
+        try_out: false,
+        demo_page: b"",
+        publish_limit: 0,
+        retry: Duration::from_secs(2),
+    };
+    let request = b"GET /events?channel=news HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
+    let (head, _) = http::parse(request, 8_192).unwrap().unwrap();
+    let Decision::Stream(opening) = site.decide(Listener::Web, &head, EPOCH) else { panic!("no stream") };
+    shown(&opening.head)
+}
+
+fn messages() -> String {
+    let envelope =
+        r#"{"data": {"minute": 17, "text": "a goal"}, "event": "goal", "id": "g-17", "retry": 100}"#;
+    let lines = "one\r\n two\n";
+    let mut examples = String::new();
+    for (title, format, payload, mode) in [
+        ("`hello`, `format=raw` (default)", WireFormat::SseRaw, "hello", PayloadMode::Raw),
+        ("`hello`, `format=event`", WireFormat::SseEvent, "hello", PayloadMode::Raw),
+        ("`hello`, `format=json`", WireFormat::SseJson, "hello", PayloadMode::Raw),
+        ("The empty payload", WireFormat::SseRaw, "", PayloadMode::Raw),
+        ("`one\\r\\n two\\n`: the last line is empty", WireFormat::SseRaw, lines, PayloadMode::Raw),
+        ("The same with `format=json`", WireFormat::SseJson, lines, PayloadMode::Raw),
+        ("The envelope below, `format=raw`", WireFormat::SseRaw, envelope, PayloadMode::Envelope),
+        ("The envelope below, `format=event`", WireFormat::SseEvent, envelope, PayloadMode::Envelope),
+        ("The envelope below, `format=json`", WireFormat::SseJson, envelope, PayloadMode::Envelope),
+    ] {
+        let channel = ChannelName::parse(b"news").unwrap();
+        let (position, payload) = (Position(42), payload.as_bytes());
+        let mut out = Vec::new();
+        format.encode(&Event { epoch: EPOCH, position, channel: &channel, payload, mode }, &mut out);
+        examples += &format!("{title}:\n\n{}\n", shown(&out));
+    }
+    examples + &format!("The envelope of these examples:\n\n```json\n{envelope}\n```\n")
+}
+
+fn other_blocks() -> String {
+    let format = WireFormat::SseRaw;
+    let (mut opening, mut gap, mut closing) = (Vec::new(), Vec::new(), Vec::new());
+    format.encode_opening(EPOCH, Position(41), Duration::from_secs(2), &mut opening);
+    let notice = GapNotice {
+        epoch: EPOCH,
+        position: Position(50),
+        channel: &ChannelName::parse(b"news").unwrap(),
+        from: Some(Position(42)),
+        reason: GapReason::UpstreamDown,
+    };
+    format.encode_gap(&notice, &mut gap);
+    format.encode_closing(Duration::from_millis(3_217), &mut closing);
+    let mut examples = String::new();
+    for (title, bytes) in [
+        ("Opening, when every channel is live", &opening[..]),
+        ("Heartbeat, when nothing was sent for `sse.heartbeat`", format.heartbeat()),
+        ("Gap", &gap),
+        ("Closing, before a planned end", &closing),
+    ] {
+        examples += &format!("{title}:\n\n{}\n", shown(bytes));
+    }
+    examples
+}
+
+/// The bytes, with their line ends to be seen.
+fn shown(bytes: &[u8]) -> String {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let lines = text.replace('\r', "\\r").replace('\n', "\\n\n");
+    format!("```text\n{lines}```\n")
+}
+
+/// Compares the parts of the page between their markers with what the code makes.
+fn hold(name: &str, parts: &[(&str, String)]) {
+    let path = page(name);
+    let before = std::fs::read_to_string(&path).unwrap();
+    let mut text = before.clone();
+    for (part, made) in parts {
+        let begin = format!("<!-- {part}: made by tests/protocol_docs.rs -->\n");
+        let start = text.find(&begin).expect("the page has the begin marker") + begin.len();
+        let end = text[start..].find(&format!("<!-- /{part} -->")).expect("the page has the end marker");
+        text.replace_range(start..start + end, &format!("\n{}\n\n", made.trim_end()));
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    } else {
+        assert_eq!(before, text, "docs/protocols/{name} is out of step: run this test with UPDATE_DOCS=1");
+    }
+}
+
+fn page(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "docs", "protocols", name].iter().collect()
+}
