@@ -1,6 +1,6 @@
 //! CPU time of one send: a volley of the ring against a bare loop of send(2), to sockets on loopback.
 //!
-//! CPU from schedstat, which is exact; a loopback send includes the receiver's half of TCP. The two take turns round by
+//! CPU by CLOCK_THREAD_CPUTIME_ID; a loopback send includes the receiver's half of TCP. The two take turns round by
 //! round, so that whatever else the machine does falls on both. `cargo bench --bench volley -- [sockets] [rounds]`.
 
 use std::io::Read;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use courier::base::limits::FLUSH_CONNECTIONS;
 use courier::base::socket::Slot;
 use courier::driver::sys::bell::Bell;
-use courier::driver::sys::process;
-use courier::driver::sys::process::Resource;
+use courier::driver::sys::process::{self, Resource};
+use courier::driver::sys::time;
 use courier::driver::uring::{Ring, RingOptions};
 use socket2::SockRef;
 
@@ -74,9 +74,9 @@ fn drain(pairs: &[(TcpStream, TcpStream)]) {
 }
 
 fn cpu_of(work: impl FnOnce()) -> Duration {
-    let before = process::thread_cpu().expect("schedstat");
+    let before = time::thread_cpu();
     work();
-    process::thread_cpu().expect("schedstat") - before
+    time::thread_cpu() - before
 }
 
 fn report(name: &str, rounds: &mut [Duration], sockets: usize) {
