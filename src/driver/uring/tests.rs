@@ -10,7 +10,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use crate::base::random::Random;
 use crate::base::socket::{HangUp, Slot, SocketKey};
 use crate::driver::sys::bell::Bell;
-use crate::driver::sys::{process, time};
+use crate::driver::sys::time;
 use crate::driver::uring::{End, Event, Ring, RingOptions};
 use crate::shard::input::{SendOutcome, Unsent};
 
@@ -86,7 +86,7 @@ impl Harness {
 
     /// Waits while nothing comes; returns what CPU time that took.
     async fn rest(&mut self, span: Duration) -> Duration {
-        let before = process::thread_cpu().unwrap();
+        let before = time::thread_cpu();
         let deadline = time::now().after(span);
         self.bell.silence();
         while !self.ring.is_awake(time::now(), Some(deadline)) {
@@ -95,7 +95,7 @@ impl Harness {
         }
         assert!(matches!(self.ring.next_event(), Some(Event::Timer)));
         assert!(self.ring.next_event().is_none() && time::now() >= deadline);
-        process::thread_cpu().unwrap() - before
+        time::thread_cpu() - before
     }
 
     fn send(&mut self, sends: &[(SocketKey, &[u8])]) -> Vec<Unsent> {
