@@ -461,3 +461,25 @@ fn a_hundred_shutdowns_at_once_do_not_drown_the_bell() {
         }
     });
 }
+
+#[test]
+fn a_shutdown_under_way_spares_the_next_owner_of_the_slot() {
+    run(OPTIONS, async |mut harness: Harness| {
+        for _ in 0..200 {
+            let (socket, client) = harness.accept().await;
+            harness.ring.shutdown(socket, End::Both);
+            harness.ring.close(socket);
+            drop(client);
+            // The slot is free again only after the shutdown: whoever gets it stays connected.
+            let mut next = TcpStream::connect(harness.address).unwrap();
+            let Event::Accepted { slot, .. } = harness.next().await else { panic!("nobody was accepted") };
+            let next_socket = SocketKey { slot, generation: 1 };
+            harness.ring.receive(next_socket);
+            next.write_all(b"here").unwrap();
+            assert_eq!(harness.received(next_socket, 4).await, b"here");
+            drop(next);
+            assert_eq!(harness.hung_up().await, (next_socket, HangUp::Closed));
+            harness.ring.close(next_socket);
+        }
+    });
+}
