@@ -271,7 +271,7 @@ impl Seen {
                         assert!(!replay.iter().any(|item| matches!(item, Replayed::Message { .. })));
                         true
                     }
-                    JoinOutcome::Forbidden => false,
+                    JoinOutcome::Forbidden | JoinOutcome::Full => false,
                 };
                 let before = self.joined.insert(joined.channel.index, is_live);
                 assert!(before.is_none(), "a join is answered once");
@@ -280,6 +280,7 @@ impl Seen {
                 self.gaps.extend(gap.channels.iter().map(|(channel, _)| (channel.index, gap.reason)));
             }
             Delivery::Published(published) => self.published.push(published.outcome),
+            Delivery::Upstream(_) => {}
         }
     }
 }

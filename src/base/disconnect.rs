@@ -1,5 +1,7 @@
 //! Why a connection ended: a closed table, the label of `courier_disconnects_total` and a row of the reference page.
 
+use crate::base::socket::HangUp;
+
 macro_rules! disconnects {
     ($($(#[doc = $text:literal])+ $variant:ident = $name:literal,)+) => {
         /// Why a connection ended. Each connection ends exactly once, for exactly one of these reasons.
@@ -51,4 +53,16 @@ disconnects! {
     Drain = "drain",
     /// The kernel reported an error that is not the client's doing.
     SocketError = "socket-error",
+}
+
+impl Disconnect {
+    /// What a hang-up that nobody asked for means.
+    pub const fn of(cause: HangUp) -> Self {
+        match cause {
+            HangUp::Closed => Self::ClientClosed,
+            HangUp::Reset => Self::ClientReset,
+            HangUp::TimedOut => Self::ClientVanished,
+            HangUp::Failed(_) => Self::SocketError,
+        }
+    }
 }

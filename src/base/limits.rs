@@ -12,7 +12,7 @@ pub struct Limits {
     pub head_bytes: usize,
     /// How long a head may take from accept, or from the end of the previous answer, to complete. Beyond: 408.
     pub head_timeout: Duration,
-    /// How long a kept-alive connection may be silent between two requests. Beyond: closed.
+    /// How long a kept-alive connection may be silent between two requests. Beyond: closed, after twice as long at most.
     pub idle_timeout: Duration,
     /// Connections of one shard, and the size of its ring's file table. Beyond: not accepted until one ends.
     pub connections_per_shard: usize,
@@ -73,6 +73,8 @@ pub const CHANNELS_PER_CONNECTION: usize = 64;
 pub const FLUSH_CONNECTIONS: usize = 1_024;
 /// Bytes gathered for one connection that has several channels, in one send.
 pub const GATHER_BYTES: usize = 64 * KIB;
+/// Bytes of one log handed over in one send, or one frame if that is longer.
+pub const SEND_BYTES: usize = 1_024 * MIB;
 /// Bytes gathered for all connections of one flush; a flush ends early at this bound.
 pub const SCRATCH_BYTES: usize = MIB;
 /// Batches or other items in one shard's queue.

@@ -189,7 +189,7 @@ impl ReaderLoop {
             let sent = match unsent.outcome {
                 SendOutcome::Short { sent } => sent as usize,
                 // The hang-up follows.
-                SendOutcome::Failed => 0,
+                SendOutcome::Failed(_) => 0,
             };
             self.sending[unsent.index as usize].1 = sent;
         }

@@ -148,8 +148,10 @@ impl Hub {
         Subscribed { subscription, channel }
     }
 
-    /// Ends a subscription. The caller has taken it out of its connection's list, or drops that list whole.
-    pub fn unsubscribe(&mut self, subscription: SubscriptionIndex) -> Option<Left> {
+    /// Ends a subscription. The caller has taken it out of its connection's list, or drops that list whole. Returns the
+    /// channel, if nobody listens to it any more, and a connection that must be visited, since the round under way may
+    /// pass it over.
+    pub fn unsubscribe(&mut self, subscription: SubscriptionIndex) -> (Option<Left>, Option<Slot>) {
         let Subscription { stream, place, cursor, .. } = self.subscriptions[subscription as usize];
         let moved = self.streams.at_mut(stream).remove(place, cursor);
         if let Some(moved) = moved {
@@ -159,10 +161,12 @@ impl Hub {
         self.free = subscription;
         self.subscription_count -= 1;
         self.untidy.push(self.streams.key_at(stream));
-        if self.streams.at(stream).subscriber_count() > 0 {
-            return None;
+        let stream_entry = self.streams.at(stream);
+        if stream_entry.subscriber_count() > 0 {
+            let moved = moved.filter(|_| stream_entry.is_in_round());
+            return (None, moved.map(|moved| self.slot_of(moved)));
         }
-        self.drop_stream(stream)
+        (self.drop_stream(stream), None)
     }
 
     /// The reader has answered: every message of the channel after `position` reaches this shard.

@@ -117,7 +117,8 @@ impl Stream {
         }
     }
 
-    /// Takes the subscription at `place` out; returns the one that stands there now, if another does.
+    /// Takes the subscription at `place` out; returns the one that stands there now, if another does. In a round its
+    /// new place may lie where the circle has already been: whoever asks for this must visit it.
     pub(super) fn remove(&mut self, place: u32, cursor: Offset) -> Option<SubscriptionIndex> {
         if cursor != NOT_LIVE {
             self.live -= 1;
@@ -127,11 +128,7 @@ impl Stream {
         }
         self.subscribers.swap_remove(place as usize);
         let count = self.subscriber_count();
-        // The one that moved may not have been visited in this round, and its new place may already be behind: go
-        // round once more. A visit to one that is owed nothing costs nothing.
-        if self.remaining > 0 {
-            self.remaining = count;
-        }
+        self.remaining = self.remaining.min(count);
         if self.next >= count {
             self.next = 0;
         }

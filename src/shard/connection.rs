@@ -25,7 +25,7 @@ impl Shard {
         row.state = State::Request(self.requests.insert(Request::new(listener, self.now)).index);
         row.flags.set(Flags::RECEIVING);
         let socket = self.key(slot);
-        self.heads.add(self.now, (socket, self.now));
+        self.heads.add(self.now, socket);
         self.connections += 1;
         self.counters.cells.connections.set(self.connections);
         self.counters.cells.connections_accepted.add(1);
@@ -50,12 +50,6 @@ impl Shard {
         let slot = socket.slot;
         let Some(row) = self.row(socket) else { return };
         row.flags.clear(Flags::RECEIVING);
-        let reason = match cause {
-            HangUp::Closed => Disconnect::ClientClosed,
-            HangUp::Reset => Disconnect::ClientReset,
-            HangUp::TimedOut => Disconnect::ClientVanished,
-            HangUp::Failed(_) => Disconnect::SocketError,
-        };
         let (state, has_tail) = (row.state, row.tail != NO_TAIL);
         match state {
             // A client may send its FIN right behind its request and still wait for the answer.
@@ -65,7 +59,7 @@ impl Shard {
             }
             State::Ending if cause == HangUp::Closed && has_tail => {}
             State::Request(_) | State::Joining(_) | State::Live => {
-                self.counters.disconnect(reason);
+                self.counters.disconnect(Disconnect::of(cause));
                 self.close(slot);
             }
             State::Ending | State::Lingering { .. } | State::Closing => self.close(slot),
@@ -105,9 +99,23 @@ impl Shard {
     pub(super) fn end_after_tail(&mut self, slot: Slot, reason: Disconnect) {
         self.counters.disconnect(reason);
         self.release(slot);
-        self.rows[slot.index()].state = State::Ending;
+        self.begin_ending(slot);
         if self.rows[slot.index()].tail == NO_TAIL {
             self.finish(slot);
+        }
+    }
+
+    /// The last is handed over; who does not take it within the user timeout never will.
+    pub(super) fn begin_ending(&mut self, slot: Slot) {
+        let socket = self.key(slot);
+        self.rows[slot.index()].state = State::Ending;
+        self.endings.add(self.now, socket);
+    }
+
+    pub(super) fn ending_overdue(&mut self, socket: SocketKey) {
+        let row = &self.rows[socket.slot.index()];
+        if row.generation == socket.generation && row.state == State::Ending {
+            self.shut_down(socket.slot);
         }
     }
 
@@ -178,8 +186,12 @@ impl Shard {
     }
 
     pub(super) fn unsubscribe(&mut self, subscription: SubscriptionIndex) {
-        if let Some(Left { channel, name }) = self.hub.unsubscribe(subscription) {
+        let (left, moved) = self.hub.unsubscribe(subscription);
+        if let Some(Left { channel, name }) = left {
             self.control(Control::Leave { shard: self.index, channel, name });
+        }
+        if let Some(moved) = moved {
+            self.queue(moved);
         }
         self.count_subscriptions();
     }
@@ -199,9 +211,19 @@ impl Shard {
         }
         self.counters.cells.tail_bytes.set(self.tails.bytes() as u64);
         if self.tails.bytes() > self.limits.tail_bytes {
-            self.fail(slot, Disconnect::TailLimit);
-        } else if !self.rows[slot.index()].flags.has(Flags::BLOCKED) {
+            self.end_largest_tail();
+        }
+        if !self.rows[slot.index()].flags.has(Flags::BLOCKED) {
             self.queue(slot);
+        }
+    }
+
+    /// At the bound of all tails it is the longest that ends, not whoever comes next.
+    fn end_largest_tail(&mut self) {
+        let tail_bytes = |row: &Row| if row.tail == NO_TAIL { 0 } else { self.tails.rest(row.tail).len() };
+        let largest = (0..).zip(&self.rows).max_by_key(|(_, row)| tail_bytes(row));
+        if let Some((slot, _)) = largest {
+            self.fail(Slot(slot), Disconnect::TailLimit);
         }
     }
 

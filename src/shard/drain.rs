@@ -48,9 +48,9 @@ impl Shard {
         format.encode_closing(retry, out);
         self.counters.disconnect(reason);
         self.release(slot);
-        let row = &mut self.rows[slot.index()];
-        row.state = State::Ending;
-        debug_assert!(!row.flags.has(Flags::OPENED), "release takes the stream out of the count");
+        self.begin_ending(slot);
+        let flags = self.rows[slot.index()].flags;
+        debug_assert!(!flags.has(Flags::OPENED), "release takes the stream out of the count");
     }
 
     /// Ends a stream that cannot be served now in the one way that makes an EventSource come back: 200, `retry:`, end.

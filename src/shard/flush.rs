@@ -94,8 +94,8 @@ impl Shard {
                     sent_bytes += u64::from(*sent);
                     self.sent_short(send, *sent);
                 }
-                Some(Unsent { outcome: SendOutcome::Failed, .. }) => {
-                    self.fail(send.socket.slot, Disconnect::ClientReset);
+                Some(Unsent { outcome: SendOutcome::Failed(cause), .. }) => {
+                    self.fail(send.socket.slot, Disconnect::of(*cause));
                 }
             }
         }
@@ -146,6 +146,14 @@ impl Shard {
     }
 
     fn plan_slice(&mut self, slot: Slot, subscription: SubscriptionIndex, stream: Key, owed: Owed) -> Send {
+        let owed = if owed.end - owed.start > limits::SEND_BYTES as u64 {
+            // Far beyond what a socket takes at once: one frame, and the rest in later turns.
+            let end = self.hub.first_owed(subscription).map_or(owed.end, |(.., end)| end);
+            self.again.push(slot);
+            Owed { end, frames: 1, ..owed }
+        } else {
+            owed
+        };
         self.hub.sent_to(subscription, owed.end);
         self.counters.cells.messages_delivered.add(u64::from(owed.frames));
         self.send(slot, Source::Log { stream, start: owed.start }, index(owed.end - owed.start))
@@ -254,7 +262,7 @@ impl Shard {
     fn after_tail(&mut self, slot: Slot) {
         match self.rows[slot.index()].state {
             State::Ending => self.finish(slot),
-            State::Live if self.draining => self.queue(slot),
+            State::Live | State::Joining(_) if self.draining => self.queue(slot),
             State::Live => self.queue_if_owed(slot),
             State::Request(_) => self.advance_request(slot),
             State::Joining(_) | State::Lingering { .. } | State::Closing | State::Free => {}

@@ -90,8 +90,8 @@ pub struct Unsent {
 pub enum SendOutcome {
     /// It took this many bytes, fewer than the length, perhaps none: the socket's buffer is full.
     Short { sent: u32 },
-    /// The connection is gone; the hang-up follows.
-    Failed,
+    /// The connection is gone, in this way; the hang-up of its receive follows, if it has not come.
+    Failed(HangUp),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

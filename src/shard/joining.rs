@@ -84,6 +84,9 @@ impl Shard {
         } else {
             let socket = self.key(slot);
             self.waits.add(self.now, socket);
+            if self.draining {
+                self.queue(slot);
+            }
         }
     }
 

@@ -85,9 +85,10 @@ pub struct Shard {
     /// Controls that came back because the queue was full, in order, and those behind them.
     returned: VecDeque<Control>,
     returned_until: Option<Time>,
-    heads: Deadlines<(SocketKey, Time)>,
-    idles: Deadlines<(SocketKey, Time)>,
+    heads: Deadlines<SocketKey>,
+    idles: Deadlines<SocketKey>,
     waits: Deadlines<SocketKey>,
+    endings: Deadlines<SocketKey>,
     lingers: Deadlines<SocketKey>,
     heartbeat: Heartbeat,
     /// As the reader last said.
@@ -132,6 +133,7 @@ impl Shard {
             heads: Deadlines::new(limits.head_timeout),
             idles: Deadlines::new(limits.idle_timeout),
             waits: Deadlines::new(limits::JOIN_TIMEOUT),
+            endings: Deadlines::new(limits::USER_TIMEOUT),
             lingers: Deadlines::new(limits::LINGER_TIMEOUT),
             heartbeat: Heartbeat::new(heartbeat),
             upstream: Reach::Up,
@@ -183,6 +185,7 @@ impl Shard {
             self.heads.next(),
             self.idles.next(),
             self.waits.next(),
+            self.endings.next(),
             self.lingers.next(),
             self.heartbeat_deadline(),
             self.returned_until,
@@ -251,14 +254,17 @@ impl Shard {
 
     fn tick(&mut self) {
         let now = self.now;
-        while let Some((socket, started)) = self.heads.take_due(now) {
-            self.head_overdue(socket, started);
+        while let Some(socket) = self.heads.take_due(now) {
+            self.head_overdue(socket);
         }
-        while let Some((socket, since)) = self.idles.take_due(now) {
-            self.idle_overdue(socket, since);
+        while let Some(socket) = self.idles.take_due(now) {
+            self.idle_overdue(socket);
         }
         while let Some(socket) = self.waits.take_due(now) {
             self.wait_overdue(socket);
+        }
+        while let Some(socket) = self.endings.take_due(now) {
+            self.ending_overdue(socket);
         }
         while let Some(socket) = self.lingers.take_due(now) {
             self.linger_overdue(socket);

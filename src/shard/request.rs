@@ -30,6 +30,9 @@ pub(super) struct Request {
     /// When this head, or the pause before it, began.
     since: Time,
     phase: Phase,
+    /// True exactly while the deadlines have an entry of this kind for the connection: one, however many requests.
+    has_head_deadline: bool,
+    has_idle_deadline: bool,
 }
 
 #[derive(Debug)]
@@ -59,7 +62,15 @@ const PIPELINE_BYTES: usize = 16 * KIB;
 impl Request {
     /// A connection that was just accepted must send a head as if it had begun one.
     pub(super) fn new(listener: Listener, now: Time) -> Self {
-        Self { listener, buffer: Vec::new(), scanned: 0, since: now, phase: Phase::Head }
+        Self {
+            listener,
+            buffer: Vec::new(),
+            scanned: 0,
+            since: now,
+            phase: Phase::Head,
+            has_head_deadline: true,
+            has_idle_deadline: false,
+        }
     }
 }
 
@@ -70,8 +81,7 @@ impl Shard {
         if let Phase::Idle = entry.phase {
             entry.phase = Phase::Head;
             entry.since = self.now;
-            let socket = self.key(slot);
-            self.heads.add(self.now, (socket, self.now));
+            self.watch_head(slot, request);
         }
         if let Phase::Body(_) = self.requests.at(request).phase {
             self.body_bytes += bytes.len();
@@ -251,50 +261,67 @@ impl Shard {
             self.end_after_tail(slot, reason);
             return Step::Over;
         }
-        let socket = self.key(slot);
         let entry = self.requests.at_mut(request);
         entry.since = self.now;
         if entry.buffer.is_empty() {
             entry.phase = Phase::Idle;
             // Nothing is kept for a connection that only waits.
             entry.buffer = Vec::new();
-            self.idles.add(self.now, (socket, self.now));
+            self.watch_idle(slot, request);
         } else {
             entry.phase = Phase::Head;
-            self.heads.add(self.now, (socket, self.now));
+            self.watch_head(slot, request);
         }
         Step::Next
     }
 
-    pub(super) fn head_overdue(&mut self, socket: SocketKey, since: Time) {
-        let Some(request) = self.pending_request(socket, since) else { return };
-        match self.requests.at(request).phase {
+    fn watch_head(&mut self, slot: Slot, request: u32) {
+        if !std::mem::replace(&mut self.requests.at_mut(request).has_head_deadline, true) {
+            self.heads.add(self.now, self.key(slot));
+        }
+    }
+
+    fn watch_idle(&mut self, slot: Slot, request: u32) {
+        if !std::mem::replace(&mut self.requests.at_mut(request).has_idle_deadline, true) {
+            self.idles.add(self.now, self.key(slot));
+        }
+    }
+
+    pub(super) fn head_overdue(&mut self, socket: SocketKey) {
+        let Some(request) = self.timed_request(socket) else { return };
+        let entry = self.requests.at_mut(request);
+        entry.has_head_deadline = false;
+        let is_over = self.now.since(entry.since) >= self.limits.head_timeout;
+        match entry.phase {
+            Phase::Head | Phase::Body(_) if !is_over => self.watch_head(socket.slot, request),
             // A connection that has sent nothing at all, as browsers open them ahead of need, is owed no answer.
-            Phase::Head if self.requests.at(request).buffer.is_empty() => {
-                self.disconnect(socket.slot, Disconnect::HeadTimeout);
-            }
+            Phase::Head if entry.buffer.is_empty() => self.disconnect(socket.slot, Disconnect::HeadTimeout),
             Phase::Head | Phase::Body(_) => {
-                let answer = self.site.refuse(self.requests.at(request).listener, Refusal::HeadTimeout);
+                let answer = self.site.refuse(entry.listener, Refusal::HeadTimeout);
                 self.answer(socket.slot, answer);
             }
             Phase::Idle | Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => {}
         }
     }
 
-    pub(super) fn idle_overdue(&mut self, socket: SocketKey, since: Time) {
-        let Some(request) = self.pending_request(socket, since) else { return };
-        if let Phase::Idle = self.requests.at(request).phase {
-            self.end_after_tail(socket.slot, Disconnect::IdleTimeout);
+    pub(super) fn idle_overdue(&mut self, socket: SocketKey) {
+        let Some(request) = self.timed_request(socket) else { return };
+        let entry = self.requests.at_mut(request);
+        entry.has_idle_deadline = false;
+        if let Phase::Idle = entry.phase {
+            if self.now.since(entry.since) >= self.limits.idle_timeout {
+                self.end_after_tail(socket.slot, Disconnect::IdleTimeout);
+            } else {
+                self.watch_idle(socket.slot, request);
+            }
         }
     }
 
-    /// The request that a deadline was set for, if it is still the one.
-    fn pending_request(&self, socket: SocketKey, since: Time) -> Option<u32> {
+    /// The request that a deadline was set for, if the connection still is at requests.
+    fn timed_request(&self, socket: SocketKey) -> Option<u32> {
         let row = &self.rows[socket.slot.index()];
         match row.state {
-            State::Request(request) if row.generation == socket.generation => {
-                (self.requests.at(request).since == since).then_some(request)
-            }
+            State::Request(request) if row.generation == socket.generation => Some(request),
             _ => None,
         }
     }
@@ -311,9 +338,10 @@ impl Shard {
         }
     }
 
-    /// Whether the connection only waits for a next request.
+    /// Whether nothing of a request has come, so that nobody waits for an answer.
     pub(super) fn is_between_requests(&self, request: u32) -> bool {
-        matches!(self.requests.at(request).phase, Phase::Idle)
+        let entry = self.requests.at(request);
+        matches!(entry.phase, Phase::Idle) || matches!(entry.phase, Phase::Head) && entry.buffer.is_empty()
     }
 }
 

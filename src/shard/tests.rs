@@ -9,7 +9,8 @@ use crate::base::channel::PayloadMode;
 use crate::base::disconnect::Disconnect;
 use crate::base::position::Position;
 use crate::base::queue::{
-    ChannelKey, GapReason, JoinGap, JoinOutcome, Joined, Message, PublishOutcome, Published, Replayed, Since,
+    ChannelKey, GapReason, JoinGap, JoinOutcome, Joined, Message, PublishOutcome, Published, Reach, Replayed,
+    Since,
 };
 use crate::base::socket::{HangUp, Listener};
 use crate::protocol::admin::AdminPage;
@@ -647,6 +648,99 @@ fn draining_gives_every_stream_what_it_is_owed_and_a_time_to_come_back() {
         bench.input(Input::HungUp { socket, cause: HangUp::Closed });
     }
     assert_eq!(bench.outputs.last(), Some(&format!("{:?}", Output::Drained)));
+}
+
+#[test]
+fn draining_ends_streams_that_still_wait_for_the_reader() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a");
+    bench.now = bench.shard.waits.next().unwrap();
+    bench.input(Input::Tick);
+    // The early head is on its way when the order comes.
+    bench.input(Input::Drain);
+    bench.flush();
+    assert!(bench.body(1).contains("retry: "));
+    let slow = bench.stream(2, "channel=b");
+    bench.flush();
+    assert!(bench.body(2).starts_with("retry: "));
+    assert_eq!(bench.disconnects(Disconnect::Drain), 2);
+    for socket in [bench.shard.key(Slot(1)), slow] {
+        bench.input(Input::HungUp { socket, cause: HangUp::Closed });
+    }
+    assert_eq!(bench.outputs.last(), Some(&format!("{:?}", Output::Drained)));
+}
+
+#[test]
+fn a_browsers_spare_connection_does_not_hold_up_the_drain() {
+    let mut bench = Bench::new();
+    let spare = bench.accept(1);
+    bench.input(Input::Drain);
+    bench.input(Input::HungUp { socket: spare, cause: HangUp::Closed });
+    assert_eq!(bench.outputs.last(), Some(&format!("{:?}", Output::Drained)));
+}
+
+#[test]
+fn who_comes_after_a_channel_became_forbidden_asks_the_reader() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a");
+    let (a, ..) = bench.asked("a");
+    bench.join_all(1);
+    let gap = Gap { channels: vec![(a, Position(2))], from: Position(1), reason: GapReason::Forbidden };
+    bench.input(Input::Delivery(Delivery::Gap(gap)));
+    bench.stream(2, "channel=a");
+    assert_eq!(bench.asked("a").2, Since::Now);
+}
+
+#[test]
+fn while_the_upstream_is_down_every_stream_asks_the_reader() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a");
+    bench.join_all(1);
+    bench.input(Input::Delivery(Delivery::Upstream(Reach::Down)));
+    bench.stream(2, "channel=a");
+    let (a, socket, _) = bench.asked("a");
+    let gap = JoinGap { from: Position(1), reason: GapReason::UpstreamDown };
+    bench.joined(socket, a, 1, Vec::new(), Some(gap));
+    bench.flush();
+    assert!(bench.body(2).contains("upstream-down"));
+    bench.controls.clear();
+    bench.input(Input::Delivery(Delivery::Upstream(Reach::Up)));
+    bench.stream(3, "channel=a");
+    assert!(bench.controls.is_empty());
+}
+
+#[test]
+fn a_stream_for_which_the_reader_has_no_room_is_complete_and_says_when_to_come_back() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a");
+    let (a, socket, _) = bench.asked("a");
+    let joined = Joined { connection: socket, channel: a, position: Position(0), outcome: JoinOutcome::Full };
+    bench.input(Input::Delivery(Delivery::Joined(joined)));
+    bench.flush();
+    let text = String::from_utf8(bench.received[&1].clone()).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK") && text.contains("\r\n\r\nretry: "), "{text}");
+    assert_eq!(bench.outputs, [format!("{:?}", Output::ShutdownWrite { socket })]);
+    assert_eq!(bench.disconnects(Disconnect::ChannelLimit), 1);
+}
+
+#[test]
+fn a_kept_alive_connection_has_one_deadline_however_many_requests_it_makes() {
+    let mut bench = Bench::new();
+    let socket = bench.accept(1);
+    for _ in 0..100 {
+        bench.input(Input::Received { socket, bytes: b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n" });
+        bench.flush();
+        bench.now = bench.now.after(Duration::from_secs(1));
+        bench.input(Input::Tick);
+    }
+    assert!(bench.shard.idles.len() <= 1 && bench.shard.heads.len() <= 1);
+    assert!(bench.outputs.is_empty(), "a connection that is used is kept");
+    let used = bench.now;
+    while bench.disconnects(Disconnect::IdleTimeout) == 0 {
+        bench.now = bench.shard.next_deadline().unwrap();
+        bench.input(Input::Tick);
+    }
+    assert!(bench.now.since(used) <= 2 * Limits::default().idle_timeout + Duration::from_secs(2));
 }
 
 #[test]

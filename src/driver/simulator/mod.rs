@@ -543,7 +543,7 @@ impl ShardSide {
             assert_eq!(socket.key, Some(send.socket), "a send goes to the slot's present use");
             assert!(!socket.is_awaited, "nothing is sent to a socket that is full");
             let outcome = if socket.is_gone() {
-                SendOutcome::Failed
+                SendOutcome::Failed(HangUp::Reset)
             } else {
                 let taken = socket.offer(bytes, random);
                 if taken == bytes.len() {

@@ -163,16 +163,11 @@ impl Inbox {
         if more {
             return;
         }
-        let cause = match -result {
-            0 => HangUp::Closed,
+        match -result {
             // No buffer was free, or the kernel wants to be asked again; the socket lives.
-            libc::ENOBUFS | libc::EAGAIN | libc::EINTR => return self.receive_again.push(socket),
-            libc::ECONNRESET | libc::EPIPE => HangUp::Reset,
-            // An unreachable host is reported after as many attempts as a silent one.
-            libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN => HangUp::TimedOut,
-            errno => HangUp::Failed(errno),
-        };
-        self.events.push_back(Event::HungUp { socket, cause });
+            libc::ENOBUFS | libc::EAGAIN | libc::EINTR => self.receive_again.push(socket),
+            errno => self.events.push_back(Event::HungUp { socket, cause: hang_up(errno) }),
+        }
     }
 
     fn sort_accept(&mut self, completion: Completion) {
@@ -205,7 +200,7 @@ impl Inbox {
             Ok(sent) => SendOutcome::Short { sent },
             Err(_) => match -result {
                 libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR => SendOutcome::Short { sent: 0 },
-                _ => SendOutcome::Failed,
+                errno => SendOutcome::Failed(hang_up(errno)),
             },
         };
         self.unsent.push(Unsent { index: token.slot, outcome });
@@ -219,6 +214,17 @@ impl Inbox {
         let socket = token.socket();
         self.unpoll(socket);
         self.events.push_back(Event::Writable { socket });
+    }
+}
+
+/// How a connection ended, by the errno of a receive or a send; 0 is the peer's FIN.
+fn hang_up(errno: i32) -> HangUp {
+    match errno {
+        0 => HangUp::Closed,
+        libc::ECONNRESET | libc::EPIPE => HangUp::Reset,
+        // An unreachable host is reported after as many attempts as a silent one.
+        libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN => HangUp::TimedOut,
+        errno => HangUp::Failed(errno),
     }
 }
 
@@ -320,8 +326,8 @@ mod tests {
             [
                 SendOutcome::Short { sent: 17 },
                 SendOutcome::Short { sent: 0 },
-                SendOutcome::Failed,
-                SendOutcome::Failed
+                SendOutcome::Failed(HangUp::Reset),
+                SendOutcome::Failed(HangUp::Reset)
             ]
         );
     }

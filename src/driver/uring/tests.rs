@@ -194,7 +194,7 @@ fn a_send_to_a_peer_that_is_gone_fails_and_the_others_do_not() {
         harness.ring.receive(gone);
         assert_eq!(harness.hung_up().await, (gone, HangUp::Reset));
         let unsent = harness.send(&[(gone, b"lost"), (here, b"kept")]);
-        assert_eq!(unsent, [Unsent { index: 0, outcome: SendOutcome::Failed }]);
+        assert_eq!(unsent, [Unsent { index: 0, outcome: SendOutcome::Failed(HangUp::Reset) }]);
         assert_eq!(read_exactly(&mut here_client, 4), b"kept");
     });
 }
@@ -404,7 +404,7 @@ fn completions_beyond_the_queue_are_kept() {
         let sends = vec![(absent, b"x".as_slice()); 1_024];
         let unsent = harness.send(&sends);
         assert_eq!(unsent.len(), 1_024);
-        assert!(unsent.iter().all(|unsent| unsent.outcome == SendOutcome::Failed));
+        assert!(unsent.iter().all(|unsent| matches!(unsent.outcome, SendOutcome::Failed(_))));
         assert!(harness.send(&[]).is_empty());
     });
 }
