@@ -57,12 +57,25 @@ pub(super) struct Inbox {
     pub(super) buffers: Vec<u16>,
     /// The sockets with a poll in the kernel, which are slow readers: a generation by slot.
     pub(super) polls: HashMap<Slot, u32>,
+    /// Shutdowns that the kernel's worker has not carried out yet. It looks a slot up only when it gets to it: a close
+    /// before that, and the slot's next connection would be shut down instead. So the close waits.
+    pub(super) shutdowns: HashMap<Slot, Shutdowns>,
+    /// Slots whose shutdowns are over and that are to be closed.
+    pub(super) close_now: Vec<Slot>,
     /// The outcome of an installation: how many were installed, or an errno.
     pub(super) installed: Option<i32>,
     /// Volleys so far, modulo the generations of a token.
     pub(super) volley: u32,
     /// How often an accept had to be paused.
     pub(super) pauses: u64,
+}
+
+/// What is under way for one slot.
+#[derive(Debug, Default)]
+pub(super) struct Shutdowns {
+    count: u32,
+    /// True exactly if the slot's close waits for them.
+    then_close: bool,
 }
 
 /// One completion, as the kernel wrote it.
@@ -88,6 +101,7 @@ impl Inbox {
             Kind::Writable => self.sort_writable(token, result),
             Kind::Timer => self.events.push_back(Event::Timer),
             Kind::Install => self.installed = Some(result),
+            Kind::Shutdown => self.sort_shutdown(token.socket().slot),
             Kind::Quiet => {}
         }
     }
@@ -104,6 +118,40 @@ impl Inbox {
             self.polls.remove(&socket.slot);
         }
         had
+    }
+
+    /// Notes a shutdown that is being submitted.
+    pub(super) fn shuts_down(&mut self, slot: Slot) {
+        self.shutdowns.entry(slot).or_default().count += 1;
+    }
+
+    /// Whether a slot can be closed at once; if not, it comes in `close_now` when it can.
+    pub(super) fn may_close(&mut self, slot: Slot) -> bool {
+        match self.shutdowns.get_mut(&slot) {
+            None => true,
+            Some(shutdowns) => {
+                assert!(!shutdowns.then_close, "a slot is closed once");
+                shutdowns.then_close = true;
+                false
+            }
+        }
+    }
+
+    /// Whether the ring has to submit something before it may rest.
+    pub(super) fn has_unsubmitted(&self) -> bool {
+        !self.close_now.is_empty() || !self.receive_again.is_empty() || !self.accept_again.is_empty()
+    }
+
+    fn sort_shutdown(&mut self, slot: Slot) {
+        let shutdowns = self.shutdowns.get_mut(&slot).expect("a shutdown completes once");
+        shutdowns.count -= 1;
+        if shutdowns.count > 0 {
+            return;
+        }
+        if shutdowns.then_close {
+            self.close_now.push(slot);
+        }
+        self.shutdowns.remove(&slot);
     }
 
     fn sort_receive(&mut self, completion: Completion) {
@@ -280,6 +328,29 @@ mod tests {
                 SendOutcome::Failed
             ]
         );
+    }
+
+    #[test]
+    fn a_close_waits_for_the_shutdowns_of_its_slot() {
+        let mut inbox = Inbox::default();
+        let complete = |inbox: &mut Inbox| {
+            let token = Token::of(Kind::Shutdown, SOCKET);
+            // Whatever came of it: the peer may have gone before.
+            inbox.sort(Completion { token, result: -libc::ENOTCONN, buffer: None, more: false });
+        };
+        assert!(inbox.may_close(SOCKET.slot));
+        inbox.shuts_down(SOCKET.slot);
+        inbox.shuts_down(SOCKET.slot);
+        complete(&mut inbox);
+        assert!(!inbox.may_close(SOCKET.slot));
+        assert!(!inbox.has_unsubmitted());
+        complete(&mut inbox);
+        assert_eq!(inbox.close_now, [SOCKET.slot]);
+        assert!(inbox.has_unsubmitted());
+        assert!(inbox.may_close(SOCKET.slot), "the next connection in the slot starts anew");
+        inbox.shuts_down(SOCKET.slot);
+        complete(&mut inbox);
+        assert_eq!(inbox.close_now, [SOCKET.slot], "a shutdown alone closes nothing");
     }
 
     #[test]

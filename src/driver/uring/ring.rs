@@ -165,16 +165,23 @@ impl Ring {
             End::Write => libc::SHUT_WR,
             End::Both => libc::SHUT_RDWR,
         };
-        self.push_quiet(opcode::Shutdown::new(Fixed(socket.slot.0), how).build());
+        self.inbox.shuts_down(socket.slot);
+        self.push(
+            opcode::Shutdown::new(Fixed(socket.slot.0), how).build(),
+            Token::of(Kind::Shutdown, socket),
+        );
     }
 
-    /// Closes the socket. To be called after its hang-up only: an armed receive would keep it open and send no FIN.
+    /// Closes the socket, behind what was asked for it before. To be called after its hang-up only: an armed receive
+    /// would keep it open and send no FIN.
     pub fn close(&mut self, socket: SocketKey) {
         if self.inbox.unpoll(socket) {
             // A poll holds the socket as well.
             self.cancel(Token::of(Kind::Writable, socket));
         }
-        self.push_quiet(opcode::Close::new(Fixed(socket.slot.0)).build());
+        if self.inbox.may_close(socket.slot) {
+            self.push_quiet(opcode::Close::new(Fixed(socket.slot.0)).build());
+        }
     }
 
     /// Moves an ordinary descriptor into the file table, into a slot of the kernel's choice.
@@ -256,13 +263,14 @@ impl Ring {
     }
 
     /// The last look before a wait: from here on the bell rings for whatever completes, and for [`Event::Timer`] at
-    /// `deadline` or a little earlier. True: there is something already, do not wait.
+    /// `deadline` or a little earlier. True: there is something already, or something to submit; do not wait.
     pub fn is_awake(&mut self, now: Time, deadline: Option<Time>) -> bool {
         self.arm_again(now);
         self.set_timer(deadline);
         self.submit(EnterFlags::GETEVENTS);
         self.collect();
-        !self.inbox.events.is_empty()
+        let must_pause = self.accept_at.is_none() && !self.inbox.accept_paused.is_empty();
+        !self.inbox.events.is_empty() || self.inbox.has_unsubmitted() || must_pause
     }
 
     /// The next event, in the order of completion.
@@ -284,7 +292,16 @@ impl Ring {
         self.buffers.give_back(chunk.buffer);
     }
 
+    /// Whether a shutdown is under way.
+    #[cfg(test)]
+    pub(super) fn has_shutdowns(&self) -> bool {
+        !self.inbox.shutdowns.is_empty()
+    }
+
     fn arm_again(&mut self, now: Time) {
+        for slot in std::mem::take(&mut self.inbox.close_now) {
+            self.push_quiet(opcode::Close::new(Fixed(slot.0)).build());
+        }
         if self.accept_at.is_none() && !self.inbox.accept_paused.is_empty() {
             self.accept_at = Some(now.after(ACCEPT_PAUSE));
         }
