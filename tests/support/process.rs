@@ -85,11 +85,21 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let ended = self.child.try_wait();
         // It may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
         if std::thread::panicking() {
-            eprintln!("--- {} said:\n{}{}---", self.name, self.output.text(), self.errors.text());
+            for lines in [&self.output, &self.errors] {
+                lines.wait(Duration::from_secs(1), |written| written.is_over.then_some(()));
+            }
+            eprintln!(
+                "--- {} ({:?}) said:\n{}{}---",
+                self.name,
+                ended,
+                self.output.text(),
+                self.errors.text()
+            );
         }
     }
 }

@@ -83,7 +83,7 @@ impl Client {
     #[track_caller]
     pub fn rest(&mut self) -> String {
         while self.receive() {}
-        self.received.escape_ascii().to_string()
+        String::from_utf8_lossy(&self.received).into_owned()
     }
 
     fn receive(&mut self) -> bool {

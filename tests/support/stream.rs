@@ -90,6 +90,18 @@ impl Stream {
         (text("channel"), text("reason"))
     }
 
+    /// The next message behind any number of gaps for this reason.
+    #[track_caller]
+    pub fn data_behind_gaps(&mut self, reason: &str) -> String {
+        loop {
+            let event = self.event();
+            if event.event != "courier-gap" {
+                return event.data;
+            }
+            assert!(event.data.contains(&format!("\"reason\":\"{reason}\"")), "{event:?}");
+        }
+    }
+
     pub fn event_within(&mut self, patience: Duration) -> Option<Event> {
         let deadline = Instant::now() + patience;
         while self.events.is_empty() && !self.is_over {
