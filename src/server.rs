@@ -79,7 +79,7 @@ enum End {
 }
 
 impl Server {
-    fn run(mut self) -> ExitCode {
+    fn run(self) -> ExitCode {
         let end = match self.wait_until_ready() {
             Err(end) => end,
             Ok(()) => {
@@ -153,7 +153,7 @@ impl Server {
     }
 
     /// Ends the streams, then the reader.
-    fn drain(&mut self) -> End {
+    fn drain(&self) -> End {
         let timeout = self.config.drain_timeout;
         tracing::info!(timeout_seconds = timeout.as_secs_f64(), "stopping");
         let deadline = Instant::now() + timeout;

@@ -140,7 +140,7 @@ impl Lines {
     pub fn nth_with(&self, before: usize, text: &str) -> String {
         let found = self.wait(DEADLINE, |written| {
             let line = written.lines.iter().filter(|line| line.contains(text)).nth(before);
-            line.cloned().map(Some).or(written.is_over.then_some(None))
+            line.cloned().map(Some).or_else(|| written.is_over.then_some(None))
         });
         match found {
             Some(Some(line)) => line,
