@@ -15,7 +15,7 @@
 //! and import only downward; `tests/architecture.rs` reads every `use crate::` line against the list:
 //!
 //! 0 [`base`] · 1 [`wire`] · 2 [`hub`], [`access`] · 3 [`protocol`] · 4 [`reader`], [`shard`] · 5 [`driver`] ·
-//! 6 [`config`] · 7 [`server`], [`tools`]
+//! 6 [`config`] · 7 [`tools`] · 8 [`server`]
 
 pub mod access;
 pub mod base;

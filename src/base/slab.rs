@@ -1,6 +1,7 @@
 //! A slab whose keys know which use of an entry they mean, so that a key kept too long finds nothing.
 //!
-//! Cost: insert, remove and get are O(1); an entry is the value and 8 bytes. Freed entries are reused, last first.
+//! Cost: insert, remove and get are O(1); an entry is the value and at most 8 bytes. Freed entries are reused, last
+//! first; a slab that has become empty after a burst gives its memory back.
 
 /// One use of one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +15,8 @@ pub struct Slab<T> {
     entries: Vec<Entry<T>>,
     free: u32,
     count: u32,
+    /// Where the generations of new entries begin: above every one that was ever given out.
+    first_generation: u32,
 }
 
 #[derive(Debug)]
@@ -30,7 +33,7 @@ enum State<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), free: NONE, count: 0 }
+        Self { entries: Vec::new(), free: NONE, count: 0, first_generation: 0 }
     }
 }
 
@@ -39,8 +42,9 @@ impl<T> Slab<T> {
         self.count += 1;
         if self.free == NONE {
             let index = u32::try_from(self.entries.len()).expect("a slab holds fewer than 2^32 entries");
-            self.entries.push(Entry { generation: 0, state: State::Used(value) });
-            return Key { index, generation: 0 };
+            let generation = self.first_generation;
+            self.entries.push(Entry { generation, state: State::Used(value) });
+            return Key { index, generation };
         }
         let index = self.free;
         let entry = &mut self.entries[index as usize];
@@ -61,6 +65,9 @@ impl<T> Slab<T> {
         let state = std::mem::replace(&mut entry.state, State::Free { next: self.free });
         self.free = key.index;
         self.count -= 1;
+        if self.count == 0 && self.entries.len() > ENTRIES_KEPT {
+            self.give_back();
+        }
         match state {
             State::Used(value) => Some(value),
             State::Free { .. } => unreachable!("a free entry was removed"),
@@ -117,6 +124,12 @@ impl<T> Slab<T> {
         self.count == 0
     }
 
+    /// A burst is over: its memory is not kept, but no key of it may ever mean anything again.
+    fn give_back(&mut self) {
+        let last = self.entries.iter().map(|entry| entry.generation).max().unwrap_or_default();
+        *self = Self { first_generation: last.wrapping_add(1), ..Self::default() };
+    }
+
     /// The entries in use, in the order of their index.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         (0_u32..).zip(&self.entries).filter_map(|(index, entry)| match &entry.state {
@@ -127,6 +140,9 @@ impl<T> Slab<T> {
 }
 
 const NONE: u32 = u32::MAX;
+
+/// An empty slab of no more than this keeps its memory.
+const ENTRIES_KEPT: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -144,6 +160,17 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"second"));
         assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn a_burst_gives_its_memory_back_and_its_keys_stay_stale() {
+        let mut slab = Slab::default();
+        let keys: Vec<Key> = (0..1_000).map(|value| slab.insert(value)).collect();
+        keys.iter().for_each(|&key| assert!(slab.remove(key).is_some()));
+        assert_eq!(slab.entries.capacity(), 0);
+        let again: Vec<Key> = (0..1_000).map(|value| slab.insert(value)).collect();
+        assert!(keys.iter().all(|&key| slab.get(key).is_none()));
+        assert!(again.iter().all(|&key| slab.get(key).is_some()));
     }
 
     #[test]

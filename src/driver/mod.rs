@@ -13,7 +13,6 @@ pub mod orders;
 pub mod placement;
 pub mod probe;
 pub mod reader_loop;
-pub mod seldom;
 pub mod shard_loop;
 #[cfg(feature = "simulator")]
 pub mod simulator;

@@ -18,7 +18,6 @@ use crate::base::time::Time;
 use crate::driver::admin::AdminPages;
 use crate::driver::doorbell::Doorbell;
 use crate::driver::orders::{Order, Orders, Report};
-use crate::driver::seldom::Seldom;
 use crate::driver::sys::time;
 use crate::driver::uring::{End, Event, Ring};
 use crate::shard::Shard;
@@ -42,8 +41,6 @@ pub struct ShardParts {
     pub reports: mpsc::Sender<Report>,
     /// What comes in on each of the ring's listeners, in their order.
     pub listeners: Vec<Listener>,
-    /// For the line about TLS on a plain port, shared by the shards.
-    pub tls_line: Arc<Seldom>,
 }
 
 #[derive(Debug)]
@@ -213,10 +210,9 @@ impl ShardLoop {
                     let answer = self.parts.pages.answer(now, page);
                     self.parts.shard.handle(now, Input::AdminAnswer { socket, answer });
                 }
-                Output::Notice(Notice::TlsOnPlainPort) if self.parts.tls_line.is_due(now) => tracing::warn!(
+                Output::Notice(Notice::TlsOnPlainPort) => tracing::warn!(
                     "a client tried TLS on a plain port: serve http:// here, or put a TLS proxy in front"
                 ),
-                Output::Notice(Notice::TlsOnPlainPort) => {}
                 Output::Drained => self.drained = true,
             }
         }

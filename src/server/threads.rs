@@ -23,7 +23,6 @@ use crate::driver::log::DroppedLines;
 use crate::driver::orders::{Order, Orders, Report};
 use crate::driver::placement::{Machine, Placement, PlacementError, Wish};
 use crate::driver::reader_loop::{ReaderLoop, ReaderParts, ShardQueue};
-use crate::driver::seldom::Seldom;
 use crate::driver::shard_loop::{ShardLoop, ShardParts};
 use crate::driver::sys::listen::{ListenError, Listening, Place};
 use crate::driver::sys::process::{self, Resource};
@@ -104,7 +103,6 @@ impl Threads {
         let site = Arc::new(machines::site(config));
         let (controls, controls_end) = bounded(CONTROL_ITEMS);
         let mut queues = Vec::new();
-        let tls_line = Arc::new(Seldom::default());
         for index in (0..).take(self.shards()).map(ShardIndex) {
             let (queue, queue_end) = bounded(QUEUE_ITEMS);
             let (doorbell, counters) = (&self.doorbells[index.index()], &self.counters[index.index()]);
@@ -127,7 +125,6 @@ impl Threads {
                 orders: Arc::clone(&self.orders),
                 reports: reports.clone(),
                 listeners: self.listening.kinds(),
-                tls_line: Arc::clone(&tls_line),
             };
             let sockets = self.listening.take_shard();
             let thread = Thread {

@@ -51,7 +51,7 @@ pub enum Output {
     Control(Control),
     /// Render an admin page and answer with [`Input::AdminAnswer`].
     AskAdmin { socket: SocketKey, page: AdminPage },
-    /// A thing the operator should know; the driver says it at most once a minute for each kind.
+    /// A thing the operator should know, at most once a minute for each kind.
     Notice(Notice),
     /// Draining, and the last connection has ended.
     Drained,

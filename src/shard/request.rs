@@ -3,6 +3,8 @@
 //! A head may come in any fragments; bytes behind it are the next request's. Short answers are pipelined: the next
 //! request is looked at while what is to be sent is small. A stream is the last request of its connection.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::base::disconnect::Disconnect;
@@ -129,7 +131,7 @@ impl Shard {
                 return Step::Wait;
             }
             Err(HeadError::Tls) => {
-                self.outputs.push_back(Output::Notice(Notice::TlsOnPlainPort));
+                self.notice_tls();
                 self.disconnect(slot, Disconnect::TlsOnPlainPort);
                 return Step::Over;
             }
@@ -167,6 +169,13 @@ impl Shard {
                 self.outputs.push_back(Output::AskAdmin { socket: self.key(slot), page });
                 Step::Wait
             }
+        }
+    }
+
+    fn notice_tls(&mut self) {
+        if self.tls_noticed.is_none_or(|at| self.now.since(at) >= NOTICE_INTERVAL) {
+            self.tls_noticed = Some(self.now);
+            self.outputs.push_back(Output::Notice(Notice::TlsOnPlainPort));
         }
     }
 
@@ -308,5 +317,7 @@ impl Shard {
     }
 }
 
+/// A port scanner fills no log.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 /// What may lie in a buffer beside the head or body it is for: one read's worth of the next requests.
 const BUFFER_SLACK: usize = 64 * KIB;

@@ -57,13 +57,13 @@ pub(super) struct Inbox {
     pub(super) buffers: Vec<u16>,
     /// The sockets with a poll in the kernel, which are slow readers: a generation by slot.
     pub(super) polls: HashMap<Slot, u32>,
-    /// Shutdowns that the kernel's worker has not carried out yet. It looks a slot up only when it gets to it: a close
-    /// before that, and the slot's next connection would be shut down instead. So the close waits.
-    pub(super) shutdowns: HashMap<Slot, Shutdowns>,
-    /// Slots whose shutdowns are over and that are to be closed.
-    pub(super) close_now: Vec<Slot>,
     /// The outcome of an installation: how many were installed, or an errno.
     pub(super) installed: Option<i32>,
+    /// Shutdowns that a worker thread of the kernel has not carried out yet, by slot. It looks the slot up only when it
+    /// does, so the slot must not have its next owner by then.
+    pub(super) shutdowns: HashMap<Slot, Shutdowns>,
+    /// Slots whose close waited for a shutdown and may go on.
+    pub(super) closes: Vec<Slot>,
     /// Volleys so far, modulo the generations of a token.
     pub(super) volley: u32,
     /// How often an accept had to be paused.
@@ -74,8 +74,7 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 pub(super) struct Shutdowns {
     count: u32,
-    /// True exactly if the slot's close waits for them.
-    then_close: bool,
+    is_to_be_closed: bool,
 }
 
 /// One completion, as the kernel wrote it.
@@ -106,6 +105,36 @@ impl Inbox {
         }
     }
 
+    /// Notes a shutdown.
+    pub(super) fn shutdown(&mut self, slot: Slot) {
+        self.shutdowns.entry(slot).or_default().count += 1;
+    }
+
+    /// Whether the slot may be closed at once; if not, it comes up in `closes` as soon as it may.
+    pub(super) fn may_close(&mut self, slot: Slot) -> bool {
+        match self.shutdowns.get_mut(&slot) {
+            None => true,
+            Some(shutdowns) => {
+                shutdowns.is_to_be_closed = true;
+                false
+            }
+        }
+    }
+
+    fn sort_shutdown(&mut self, slot: Slot) {
+        let shutdowns = self.shutdowns.get_mut(&slot).expect("a shutdown that completes was noted");
+        shutdowns.count -= 1;
+        if shutdowns.count == 0 {
+            self.closes.extend(shutdowns.is_to_be_closed.then_some(slot));
+            self.shutdowns.remove(&slot);
+        }
+    }
+
+    /// Whether something waits to be asked for again, in the next turn.
+    pub(super) fn has_arrears(&self) -> bool {
+        !self.accept_again.is_empty() || !self.receive_again.is_empty() || !self.closes.is_empty()
+    }
+
     /// Notes a poll; false: the socket has one already.
     pub(super) fn poll(&mut self, socket: SocketKey) -> bool {
         self.polls.insert(socket.slot, socket.generation) != Some(socket.generation)
@@ -118,40 +147,6 @@ impl Inbox {
             self.polls.remove(&socket.slot);
         }
         had
-    }
-
-    /// Notes a shutdown that is being submitted.
-    pub(super) fn shuts_down(&mut self, slot: Slot) {
-        self.shutdowns.entry(slot).or_default().count += 1;
-    }
-
-    /// Whether a slot can be closed at once; if not, it comes in `close_now` when it can.
-    pub(super) fn may_close(&mut self, slot: Slot) -> bool {
-        match self.shutdowns.get_mut(&slot) {
-            None => true,
-            Some(shutdowns) => {
-                assert!(!shutdowns.then_close, "a slot is closed once");
-                shutdowns.then_close = true;
-                false
-            }
-        }
-    }
-
-    /// Whether the ring has to submit something before it may rest.
-    pub(super) fn has_unsubmitted(&self) -> bool {
-        !self.close_now.is_empty() || !self.receive_again.is_empty() || !self.accept_again.is_empty()
-    }
-
-    fn sort_shutdown(&mut self, slot: Slot) {
-        let shutdowns = self.shutdowns.get_mut(&slot).expect("a shutdown completes once");
-        shutdowns.count -= 1;
-        if shutdowns.count > 0 {
-            return;
-        }
-        if shutdowns.then_close {
-            self.close_now.push(slot);
-        }
-        self.shutdowns.remove(&slot);
     }
 
     fn sort_receive(&mut self, completion: Completion) {
@@ -173,7 +168,8 @@ impl Inbox {
             // No buffer was free, or the kernel wants to be asked again; the socket lives.
             libc::ENOBUFS | libc::EAGAIN | libc::EINTR => return self.receive_again.push(socket),
             libc::ECONNRESET | libc::EPIPE => HangUp::Reset,
-            libc::ETIMEDOUT => HangUp::TimedOut,
+            // An unreachable host is reported after as many attempts as a silent one.
+            libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN => HangUp::TimedOut,
             errno => HangUp::Failed(errno),
         };
         self.events.push_back(Event::HungUp { socket, cause });
@@ -328,29 +324,6 @@ mod tests {
                 SendOutcome::Failed
             ]
         );
-    }
-
-    #[test]
-    fn a_close_waits_for_the_shutdowns_of_its_slot() {
-        let mut inbox = Inbox::default();
-        let complete = |inbox: &mut Inbox| {
-            let token = Token::of(Kind::Shutdown, SOCKET);
-            // Whatever came of it: the peer may have gone before.
-            inbox.sort(Completion { token, result: -libc::ENOTCONN, buffer: None, more: false });
-        };
-        assert!(inbox.may_close(SOCKET.slot));
-        inbox.shuts_down(SOCKET.slot);
-        inbox.shuts_down(SOCKET.slot);
-        complete(&mut inbox);
-        assert!(!inbox.may_close(SOCKET.slot));
-        assert!(!inbox.has_unsubmitted());
-        complete(&mut inbox);
-        assert_eq!(inbox.close_now, [SOCKET.slot]);
-        assert!(inbox.has_unsubmitted());
-        assert!(inbox.may_close(SOCKET.slot), "the next connection in the slot starts anew");
-        inbox.shuts_down(SOCKET.slot);
-        complete(&mut inbox);
-        assert_eq!(inbox.close_now, [SOCKET.slot], "a shutdown alone closes nothing");
     }
 
     #[test]

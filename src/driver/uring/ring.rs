@@ -165,23 +165,27 @@ impl Ring {
             End::Write => libc::SHUT_WR,
             End::Both => libc::SHUT_RDWR,
         };
-        self.inbox.shuts_down(socket.slot);
+        self.inbox.shutdown(socket.slot);
         self.push(
             opcode::Shutdown::new(Fixed(socket.slot.0), how).build(),
             Token::of(Kind::Shutdown, socket),
         );
     }
 
-    /// Closes the socket, behind what was asked for it before. To be called after its hang-up only: an armed receive
-    /// would keep it open and send no FIN.
+    /// Closes the socket, once the shutdowns that were asked for have been carried out: they would hit the slot's next
+    /// owner. To be called after its hang-up only: an armed receive would keep it open and send no FIN.
     pub fn close(&mut self, socket: SocketKey) {
         if self.inbox.unpoll(socket) {
             // A poll holds the socket as well.
             self.cancel(Token::of(Kind::Writable, socket));
         }
         if self.inbox.may_close(socket.slot) {
-            self.push_quiet(opcode::Close::new(Fixed(socket.slot.0)).build());
+            self.close_slot(socket.slot);
         }
+    }
+
+    fn close_slot(&mut self, slot: Slot) {
+        self.push_quiet(opcode::Close::new(Fixed(slot.0)).build());
     }
 
     /// Moves an ordinary descriptor into the file table, into a slot of the kernel's choice.
@@ -260,17 +264,28 @@ impl Ring {
             self.submit(EnterFlags::GETEVENTS);
         }
         self.collect();
+        // A storm of accepts or hang-ups comes in pieces; a turn takes as many as it can work off.
+        while self.inbox.events.len() < EVENTS_PER_TURN && self.uring.submission().taskrun() {
+            self.run_deferred_work();
+            self.collect();
+        }
     }
 
     /// The last look before a wait: from here on the bell rings for whatever completes, and for [`Event::Timer`] at
-    /// `deadline` or a little earlier. True: there is something already, or something to submit; do not wait.
+    /// `deadline` or a little earlier. True: there is something already, do not wait.
     pub fn is_awake(&mut self, now: Time, deadline: Option<Time>) -> bool {
         self.arm_again(now);
         self.set_timer(deadline);
         self.submit(EnterFlags::GETEVENTS);
         self.collect();
-        let must_pause = self.accept_at.is_none() && !self.inbox.accept_paused.is_empty();
-        !self.inbox.events.is_empty() || self.inbox.has_unsubmitted() || must_pause
+        // The kernel works off about twenty deferred pieces a call and flags the rest. It rings only when the first piece
+        // is put off, so with a rest left over nothing would ring any more, not even the timer.
+        while self.inbox.events.is_empty() && self.uring.submission().taskrun() {
+            self.run_deferred_work();
+            self.collect();
+        }
+        let has_unset_pause = self.accept_at.is_none() && !self.inbox.accept_paused.is_empty();
+        !self.inbox.events.is_empty() || self.inbox.has_arrears() || has_unset_pause
     }
 
     /// The next event, in the order of completion.
@@ -299,9 +314,6 @@ impl Ring {
     }
 
     fn arm_again(&mut self, now: Time) {
-        for slot in std::mem::take(&mut self.inbox.close_now) {
-            self.push_quiet(opcode::Close::new(Fixed(slot.0)).build());
-        }
         if self.accept_at.is_none() && !self.inbox.accept_paused.is_empty() {
             self.accept_at = Some(now.after(ACCEPT_PAUSE));
         }
@@ -317,6 +329,9 @@ impl Ring {
                     opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).allocate_file_index(true).build();
                 self.push(entry, Token::new(Kind::Accept, listener));
             }
+        }
+        for slot in std::mem::take(&mut self.inbox.closes) {
+            self.close_slot(slot);
         }
         // The chunks of the previous round have been given back by now, so that this is no loop of ENOBUFS.
         for socket in std::mem::take(&mut self.inbox.receive_again) {
@@ -579,6 +594,8 @@ const SUBMISSIONS: u32 = 2_048;
 /// Several times the submissions: at an overflow a multishot receive ends and has to be armed again.
 const COMPLETIONS: u32 = 8_192;
 const SUBMIT_ATTEMPTS: u32 = 1_000;
+/// How many events a turn reaps before it works them off, give or take one call's worth.
+const EVENTS_PER_TURN: usize = FLUSH_CONNECTIONS;
 /// How long an accept rests after descriptors or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BUFFER_GROUP: u16 = 0;

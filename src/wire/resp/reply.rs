@@ -2,7 +2,7 @@
 //!
 //! Incremental: bytes go in as they were read, frames come out, the rest of a frame is kept until its missing length
 //! has arrived. The one hot frame, `>3 message channel payload`, is decoded by a few lines of our own, borrows from the
-//! bytes and allocates nothing; everything else is walked over by [`scan`](super::scan) and then built by the
+//! bytes and allocates nothing; everything else is walked over by `scan` and then built by the
 //! redis-protocol crate. A fuzz target and a property hold the two equal. What is no RESP at all (an HTTP server on
 //! Redis's port) is recognised by its first byte and quoted.
 //!
@@ -181,7 +181,7 @@ impl Frames<'_> {
 }
 
 /// The hot frame, if that is what `bytes` start with, and its length.
-// Hot: once per message; 11 ns and no allocation (benches/resp.rs).
+// Hot: once per message; 25 ns and no allocation, the crate takes 20 times that (benches/resp.rs).
 pub fn decode_message(bytes: &[u8]) -> Option<(Message<'_>, usize)> {
     let rest = bytes.strip_prefix(b">3\r\n$7\r\nmessage\r\n")?;
     let (channel, rest) = bulk(rest)?;
