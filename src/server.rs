@@ -1,9 +1,9 @@
 //! Starts reader and shards, handles signals, stops in order.
 //!
-//! Order of a start: signals blocked -> log -> probe -> limits -> placement -> listeners -> threads -> what is printed.
-//! Whatever is the operator's to mend ends it with one line and exit code 2, before anybody is served. Order of a stop:
-//! the shards take nobody new and end their streams, then the reader ends; a second signal, or the drain timeout, ends
-//! the process as it is. A thread that panics or returns without an order ends the process with exit code 70.
+//! Order of a start: signals blocked -> log -> probe -> limits -> placement -> listeners -> threads -> a first try to
+//! reach Redis -> what is printed. Whatever is the operator's to mend ends it with one line and exit code 2. Order of a
+//! stop: the shards take nobody new and end their streams, then the reader ends; a second signal, or the drain timeout,
+//! ends the process as it is. A thread that panics or returns without an order ends the process with exit code 70.
 
 mod machines;
 mod threads;
@@ -54,11 +54,7 @@ fn serve(config: Config) -> ExitCode {
         return refuse(format_args!("a thread cannot be started: {error}"));
     }
     match Threads::start(&config, &sender, log.dropped()) {
-        Ok(threads) => {
-            let code = Server { config, threads, reports }.run();
-            tracing::info!("stopped");
-            code
-        }
+        Ok(threads) => Server { config, threads, reports }.run(),
         Err(error) => refuse(error),
     }
 }
@@ -97,7 +93,10 @@ impl Server {
         };
         self.threads.remove_socket_files();
         match end {
-            End::Stopped | End::AtOnce => ExitCode::SUCCESS,
+            End::Stopped | End::AtOnce => {
+                tracing::info!("stopped");
+                ExitCode::SUCCESS
+            }
             End::Unfit(line) => refuse(line),
             End::Returned(thread) => {
                 eprintln!(
@@ -110,9 +109,19 @@ impl Server {
 
     fn wait_until_ready(&self) -> Result<(), End> {
         let mut waiting = self.threads.count();
-        while waiting > 0 {
-            match self.report()? {
+        let mut is_tried = matches!(self.config.upstream, config::Upstream::Broker(_));
+        while waiting > 0 || !is_tried {
+            // A Redis that takes its time shall not keep the operator waiting for a word.
+            let report = match waiting {
+                0 => match self.reports.recv_timeout(REDIS_PATIENCE) {
+                    Err(RecvTimeoutError::Timeout) => return Ok(()),
+                    report => report.map_err(|_| no_reports())?,
+                },
+                _ => self.report()?,
+            };
+            match report {
                 Report::Ready => waiting -= 1,
+                Report::Tried => is_tried = true,
                 Report::Signal(Signal::Stop) => return Err(End::AtOnce),
                 Report::Signal(Signal::HangUp) | Report::Drained(_) => {}
                 Report::Failed { thread, reason } => return Err(End::Unfit(format!("{thread}: {reason}"))),
@@ -135,6 +144,7 @@ impl Server {
                 Report::Failed { thread, reason } => {
                     return Err(End::Returned(format!("{thread} ({reason})")));
                 }
+                Report::Tried => {}
                 Report::Ready | Report::Drained(_) => {
                     unreachable!("a thread is ready once, and drains when told")
                 }
@@ -166,6 +176,7 @@ impl Server {
                 Ok(
                     Report::Signal(Signal::HangUp)
                     | Report::Ready
+                    | Report::Tried
                     | Report::Refused { .. }
                     | Report::Failed { .. },
                 ) => {}
@@ -180,8 +191,12 @@ impl Server {
     }
 
     fn report(&self) -> Result<Report, End> {
-        self.reports.recv().map_err(|_| End::Returned("of the signals".into()))
+        self.reports.recv().map_err(|_| no_reports())
     }
+}
+
+fn no_reports() -> End {
+    End::Returned("of the signals".into())
 }
 
 /// The operator's fault at start: one line, exit code 2.
@@ -212,6 +227,8 @@ fn end_on_panic() {
     }));
 }
 
+/// How long the first word on Redis is waited for before courier says that it has started.
+const REDIS_PATIENCE: Duration = Duration::from_secs(1);
 const EXIT_REFUSED: u8 = 2;
 /// EX_SOFTWARE of sysexits.h.
 const EXIT_FAULT: u8 = 70;

@@ -40,6 +40,8 @@ pub enum Report {
     Ready,
     /// It cannot be set up, and why.
     Failed { thread: String, reason: String },
+    /// Redis has been heard, or could not be, for the first time.
+    Tried,
     /// Its connections have all ended, as ordered.
     Drained(ShardIndex),
     /// Redis said no before it ever said yes, in a way that will not mend by itself.

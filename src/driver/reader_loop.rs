@@ -61,6 +61,8 @@ pub struct ReaderLoop {
     retry_at: Option<Time>,
     /// True once the upstream was up: from then on a refusal is a state and no reason to end.
     was_up: bool,
+    /// True once the server was told how the first try to reach Redis went.
+    was_tried: bool,
     draining: bool,
 }
 
@@ -74,6 +76,7 @@ impl ReaderLoop {
             unsent: Vec::new(),
             retry_at: None,
             was_up: false,
+            was_tried: false,
             draining: false,
         }
     }
@@ -266,6 +269,11 @@ impl ReaderLoop {
     }
 
     fn notice(&mut self, notice: Notice) {
+        if matches!(notice, Notice::Up { .. } | Notice::Down { .. }) && !self.was_tried {
+            self.was_tried = true;
+            // The server ends without it; then nobody is left to be told.
+            let _ = self.parts.reports.send(Report::Tried);
+        }
         match notice {
             Notice::Up { outage } if self.was_up => {
                 tracing::info!(outage_seconds = outage.as_secs_f64(), "redis is heard again");

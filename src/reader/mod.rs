@@ -139,6 +139,8 @@ impl Reader {
             }
             Upstream::Embedded(embedded) => {
                 relay.reached();
+                // Nothing stands between courier and its own broker.
+                counters.cells.redis_up.set(1);
                 Source::Embedded(Box::new(broker(embedded, &limits, Arc::clone(&counters))))
             }
         };

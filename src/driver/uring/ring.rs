@@ -307,6 +307,12 @@ impl Ring {
         self.buffers.give_back(chunk.buffer);
     }
 
+    /// Whether a shutdown is under way.
+    #[cfg(test)]
+    pub(super) fn has_shutdowns(&self) -> bool {
+        !self.inbox.shutdowns.is_empty()
+    }
+
     fn arm_again(&mut self, now: Time) {
         if self.accept_at.is_none() && !self.inbox.accept_paused.is_empty() {
             self.accept_at = Some(now.after(ACCEPT_PAUSE));

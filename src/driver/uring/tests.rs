@@ -84,6 +84,17 @@ impl Harness {
         }
     }
 
+    /// Until what was to be closed is closed.
+    async fn until_closed(&mut self) {
+        while self.ring.has_shutdowns() {
+            self.bell.silence();
+            if !self.ring.is_awake(time::now(), None) {
+                self.bell.wait().await;
+            }
+        }
+        self.ring.reap(time::now());
+    }
+
     /// Waits while nothing comes; returns what CPU time that took.
     async fn rest(&mut self, span: Duration) -> Duration {
         let before = time::thread_cpu();
@@ -208,8 +219,40 @@ fn a_shutdown_ends_an_armed_receive_and_close_frees_the_slot() {
         assert_eq!(harness.hung_up().await, (socket, HangUp::Closed));
         assert_ended(&mut client);
         harness.ring.close(socket);
+        harness.until_closed().await;
         let (next, _client) = harness.accept().await;
         assert_eq!(next.slot, socket.slot, "the kernel hands the slot out again");
+    });
+}
+
+#[test]
+fn a_shutdown_and_a_close_behind_it_spare_the_next_connection_in_the_slot() {
+    run(OPTIONS, async |mut harness: Harness| {
+        const COUNT: usize = 64;
+        for _ in 0..40 {
+            let mut earlier = Vec::new();
+            for _ in 0..COUNT {
+                earlier.push(harness.accept().await);
+            }
+            // These wait to be accepted, which happens right behind the closes.
+            let clients: Vec<_> = (0..COUNT).map(|_| TcpStream::connect(harness.address).unwrap()).collect();
+            for (socket, _client) in &earlier {
+                harness.ring.shutdown(*socket, End::Both);
+                harness.ring.close(*socket);
+            }
+            let mut later = Vec::new();
+            for client in clients {
+                let Event::Accepted { slot, .. } = harness.next().await else { panic!("not a connection") };
+                later.push((SocketKey { slot, generation: 1 }, client));
+            }
+            harness.until_closed().await;
+            for (socket, mut client) in later {
+                assert_eq!(harness.send(&[(socket, b"here")]), [], "the connection is whole");
+                assert_eq!(read_exactly(&mut client, 4), b"here");
+                harness.ring.close(socket);
+            }
+            harness.ring.reap(time::now());
+        }
     });
 }
 

@@ -23,6 +23,11 @@ fn every_channel_is_live_at_once() {
 }
 
 #[test]
+fn it_is_up_from_the_start() {
+    assert_eq!(embedded().counters.cells.redis_up.get(), 1);
+}
+
+#[test]
 fn a_message_that_nobody_wants_takes_no_position() {
     let mut rig = embedded();
     rig.publish(0, 1, "a", "hi");
