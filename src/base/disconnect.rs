@@ -45,6 +45,8 @@ disconnects! {
     Lagged = "lagged",
     /// The buffers for half-sent frames were at their limit.
     TailLimit = "tail-limit",
+    /// The reader had as many channels as it takes; the client was told when to come back.
+    ChannelLimit = "channel-limit",
     /// courier is stopping.
     Drain = "drain",
     /// The kernel reported an error that is not the client's doing.

@@ -30,6 +30,9 @@ pub struct Limits {
     pub spill_bytes: usize,
     /// Payload bytes of all histories together. Beyond: the channel with the oldest message loses its history.
     pub history_bytes: usize,
+    /// Channels that the reader is subscribed to or lingers on. Beyond: the longest lingering one ends, else the stream
+    /// is shed: it is complete and says when to come back.
+    pub channels: usize,
     /// Payload bytes of one published message, over HTTP or in the embedded broker. Beyond: 413, or Redis's error.
     pub message_bytes: usize,
     /// Keys and values of the embedded broker. Beyond: `-OOM`.
@@ -52,6 +55,7 @@ impl Default for Limits {
             queue_bytes: 8 * MIB,
             spill_bytes: 8 * MIB,
             history_bytes: 256 * MIB,
+            channels: 500_000,
             message_bytes: 16 * MIB,
             broker_memory_bytes: 64 * MIB,
             broker_clients: 1_000,

@@ -36,6 +36,16 @@ pub enum Delivery {
     Gap(Gap),
     /// The answer to one [`Control::Publish`].
     Published(Published),
+    /// Whether every channel is heard, as far as the reader knows; what comes behind it in order is under its sign.
+    Upstream(Reach),
+}
+
+/// Whether the upstream is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Up,
+    /// While this holds, a shard knows nothing by itself: every stream that opens asks the reader.
+    Down,
 }
 
 /// What one read of the reader's socket gave one shard.
@@ -92,6 +102,8 @@ pub enum JoinOutcome {
     },
     /// The upstream does not let courier read this channel (Redis ACL).
     Forbidden,
+    /// The reader has as many channels as it takes (`limits.channels`): come back later.
+    Full,
 }
 
 /// A piece of the history.
@@ -222,7 +234,7 @@ impl Delivery {
             Self::Batch(batch) => batch.queue_bytes(),
             Self::Joined(joined) => size_of::<Self>() + joined.replay_bytes(),
             Self::Gap(gap) => size_of::<Self>() + gap.channels.len() * size_of::<(ChannelKey, Position)>(),
-            Self::Published(_) => size_of::<Self>(),
+            Self::Published(_) | Self::Upstream(_) => size_of::<Self>(),
         }
     }
 }
@@ -233,7 +245,7 @@ impl Joined {
             JoinOutcome::Live { replay, .. } => {
                 replay.iter().map(|piece| size_of::<Replayed>() + piece.payload_bytes()).sum()
             }
-            JoinOutcome::Forbidden => 0,
+            JoinOutcome::Forbidden | JoinOutcome::Full => 0,
         }
     }
 }

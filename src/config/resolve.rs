@@ -248,6 +248,7 @@ fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
         queue_bytes: settings.size(Key::LimitsQueueBytes),
         spill_bytes: settings.size(Key::LimitsSpillBytes),
         history_bytes: settings.size(Key::LimitsHistoryBytes),
+        channels: settings.count(Key::LimitsChannels),
         message_bytes: settings.size(Key::LimitsMessageBytes),
         broker_memory_bytes: settings.size(Key::LimitsBrokerMemoryBytes),
         broker_clients: settings.count(Key::LimitsBrokerClients),

@@ -261,6 +261,8 @@ options! {
         "Messages that wait in the reader for one shard. Beyond: its clients are told of a gap.";
     LimitsHistoryBytes Some("limits.history_bytes"), "limits-history-bytes", Limits, size(64 * KIB, 64 * GIB), Some("256MiB"),
         "Messages kept for replay, over all channels. Beyond: the channel with the oldest message loses its history.";
+    LimitsChannels Some("limits.channels"), "limits-channels", Limits, count(1, 100_000_000), Some("500000"),
+        "Channels that courier is subscribed to, or was a moment ago. Beyond: new streams are told to come back later.";
     LimitsMessageBytes Some("limits.message_bytes"), "limits-message-bytes", Limits, size(KIB, 512 * MIB), Some("16MiB"),
         "The longest message that is taken over HTTP or by the embedded broker. Beyond: refused.";
     LimitsBrokerMemoryBytes Some("limits.broker_memory_bytes"), "limits-broker-memory-bytes", Limits, size(64 * KIB, 64 * GIB), Some("64MiB"),

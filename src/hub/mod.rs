@@ -178,6 +178,13 @@ impl Hub {
         }
     }
 
+    /// The reader no longer hears this channel: who comes next must ask it.
+    pub fn unheard(&mut self, channel: ChannelKey) {
+        if let Some(entry) = self.channels.get_mut(channel) {
+            entry.state = ChannelState::Joining;
+        }
+    }
+
     /// Whether messages of this channel reach the shard.
     pub fn is_live(&self, channel: ChannelKey) -> bool {
         self.channels.get(channel).is_some_and(|channel| channel.state == ChannelState::Live)

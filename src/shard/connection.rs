@@ -147,12 +147,7 @@ impl Shard {
         let socket = self.key(slot);
         let row = &mut self.rows[slot.index()];
         assert!(!row.flags.has(Flags::RECEIVING), "a descriptor is closed after its receive has ended");
-        // A poll that is still armed would keep the socket open behind its closed descriptor.
-        let is_polled = row.flags.has(Flags::BLOCKED);
         row.end();
-        if is_polled {
-            self.outputs.push_back(Output::Shutdown { socket });
-        }
         self.connections -= 1;
         self.counters.cells.connections.set(self.connections);
         self.outputs.push_back(Output::Close { socket });

@@ -36,7 +36,7 @@ impl Shard {
     }
 
     /// Appends the last words of a stream, and its head if it is still to come; nothing follows them.
-    pub(super) fn close_stream(&mut self, slot: Slot, out: &mut Vec<u8>) {
+    pub(super) fn close_stream(&mut self, slot: Slot, reason: Disconnect, out: &mut Vec<u8>) {
         let row = &self.rows[slot.index()];
         let mut format = WireFormat::SseRaw;
         if let State::Joining(join) = row.state {
@@ -46,10 +46,17 @@ impl Shard {
         }
         let retry = self.random.jitter(self.site.retry);
         format.encode_closing(retry, out);
-        self.counters.disconnect(Disconnect::Drain);
+        self.counters.disconnect(reason);
         self.release(slot);
         let row = &mut self.rows[slot.index()];
         row.state = State::Ending;
         debug_assert!(!row.flags.has(Flags::OPENED), "release takes the stream out of the count");
+    }
+
+    /// Ends a stream that cannot be served now in the one way that makes an EventSource come back: 200, `retry:`, end.
+    pub(super) fn shed(&mut self, slot: Slot, reason: Disconnect) {
+        let mut bytes = Vec::new();
+        self.close_stream(slot, reason, &mut bytes);
+        self.push_tail(slot, bytes);
     }
 }

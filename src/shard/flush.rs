@@ -177,7 +177,7 @@ impl Shard {
         while self.gather_first(slot, None, &mut scratch).is_some() {
             frames += 1;
         }
-        self.close_stream(slot, &mut scratch);
+        self.close_stream(slot, Disconnect::Drain, &mut scratch);
         let length = scratch.len() - start;
         self.scratch = scratch;
         self.counters.cells.messages_delivered.add(frames);

@@ -6,8 +6,11 @@
 //! in rising position, and so does everything behind it: a connection's ids rise, whatever its channels.
 
 use crate::base::channel::ChannelName;
+use crate::base::disconnect::Disconnect;
 use crate::base::position::{Position, Seen};
-use crate::base::queue::{ChannelKey, Control, GapReason, JoinGap, JoinOutcome, Joined, Replayed, Since};
+use crate::base::queue::{
+    ChannelKey, Control, GapReason, JoinGap, JoinOutcome, Joined, Reach, Replayed, Since,
+};
 use crate::base::socket::{Slot, SocketKey};
 use crate::hub::{NO_SUBSCRIPTION, SubscriptionIndex};
 use crate::protocol::site::Opening;
@@ -94,12 +97,16 @@ impl Shard {
         seen: Option<Seen>,
     ) -> Answer {
         let since = match seen {
-            Some(Seen::Here(position)) if self.hub.reaches_back_to(subscription, position) => {
+            Some(Seen::Here(position))
+                if self.upstream == Reach::Up && self.hub.reaches_back_to(subscription, position) =>
+            {
                 self.hub.start_after(subscription, position);
                 return Answer::Known;
             }
             Some(Seen::Here(position)) => Since::After(position),
-            Some(Seen::Elsewhere) | None if self.hub.is_live(channel) => return Answer::Known,
+            Some(Seen::Elsewhere) | None if self.upstream == Reach::Up && self.hub.is_live(channel) => {
+                return Answer::Known;
+            }
             Some(Seen::Elsewhere) | None => Since::Now,
         };
         let connection = self.key(slot);
@@ -130,6 +137,7 @@ impl Shard {
                 }
             }
             JoinOutcome::Forbidden => waiting.answer = Answer::Forbidden,
+            JoinOutcome::Full => return self.shed(connection.slot, Disconnect::ChannelLimit),
         }
         entry.pending -= 1;
         if entry.pending == 0 {

@@ -26,7 +26,7 @@ use crate::base::counters::ShardCounters;
 use crate::base::deadlines::Deadlines;
 use crate::base::limits::{self, Limits};
 use crate::base::position::Epoch;
-use crate::base::queue::{Batch, Control, Delivery, Gap, ShardIndex};
+use crate::base::queue::{Batch, Control, Delivery, Gap, GapReason, Reach, ShardIndex};
 use crate::base::random::Random;
 use crate::base::slab::Slab;
 use crate::base::socket::{Slot, SocketKey};
@@ -90,6 +90,8 @@ pub struct Shard {
     waits: Deadlines<SocketKey>,
     lingers: Deadlines<SocketKey>,
     heartbeat: Heartbeat,
+    /// As the reader last said.
+    upstream: Reach,
     draining: bool,
     /// When the operator was last told of TLS on a plain port.
     tls_noticed: Option<Time>,
@@ -132,6 +134,7 @@ impl Shard {
             waits: Deadlines::new(limits::JOIN_TIMEOUT),
             lingers: Deadlines::new(limits::LINGER_TIMEOUT),
             heartbeat: Heartbeat::new(heartbeat),
+            upstream: Reach::Up,
             draining: false,
             tls_noticed: None,
             now: Time::ZERO,
@@ -208,6 +211,7 @@ impl Shard {
             Delivery::Joined(joined) => self.joined(joined),
             Delivery::Gap(gap) => self.gap(&gap),
             Delivery::Published(published) => self.published(published),
+            Delivery::Upstream(reach) => self.upstream = reach,
         }
         self.counters.cells.log_bytes.set(self.hub.log_bytes() as u64);
     }
@@ -239,6 +243,9 @@ impl Shard {
                 WireFormat::ALL[format].encode_gap(&notice, bytes);
             });
             self.counters.gap(gap.reason);
+            if gap.reason == GapReason::Forbidden {
+                self.hub.unheard(channel);
+            }
         }
     }
 

@@ -59,10 +59,22 @@ pub(super) struct Inbox {
     pub(super) polls: HashMap<Slot, u32>,
     /// The outcome of an installation: how many were installed, or an errno.
     pub(super) installed: Option<i32>,
+    /// Shutdowns that a worker thread of the kernel has not carried out yet, by slot. It looks the slot up only when it
+    /// does, so the slot must not have its next owner by then.
+    pub(super) shutdowns: HashMap<Slot, Shutdowns>,
+    /// Slots whose close waited for a shutdown and may go on.
+    pub(super) closes: Vec<Slot>,
     /// Volleys so far, modulo the generations of a token.
     pub(super) volley: u32,
     /// How often an accept had to be paused.
     pub(super) pauses: u64,
+}
+
+/// What is under way for one slot.
+#[derive(Debug, Default)]
+pub(super) struct Shutdowns {
+    count: u32,
+    is_to_be_closed: bool,
 }
 
 /// One completion, as the kernel wrote it.
@@ -88,8 +100,39 @@ impl Inbox {
             Kind::Writable => self.sort_writable(token, result),
             Kind::Timer => self.events.push_back(Event::Timer),
             Kind::Install => self.installed = Some(result),
+            Kind::Shutdown => self.sort_shutdown(token.socket().slot),
             Kind::Quiet => {}
         }
+    }
+
+    /// Notes a shutdown.
+    pub(super) fn shutdown(&mut self, slot: Slot) {
+        self.shutdowns.entry(slot).or_default().count += 1;
+    }
+
+    /// Whether the slot may be closed at once; if not, it comes up in `closes` as soon as it may.
+    pub(super) fn may_close(&mut self, slot: Slot) -> bool {
+        match self.shutdowns.get_mut(&slot) {
+            None => true,
+            Some(shutdowns) => {
+                shutdowns.is_to_be_closed = true;
+                false
+            }
+        }
+    }
+
+    fn sort_shutdown(&mut self, slot: Slot) {
+        let shutdowns = self.shutdowns.get_mut(&slot).expect("a shutdown that completes was noted");
+        shutdowns.count -= 1;
+        if shutdowns.count == 0 {
+            self.closes.extend(shutdowns.is_to_be_closed.then_some(slot));
+            self.shutdowns.remove(&slot);
+        }
+    }
+
+    /// Whether something waits to be asked for again, in the next turn.
+    pub(super) fn has_arrears(&self) -> bool {
+        !self.accept_again.is_empty() || !self.receive_again.is_empty() || !self.closes.is_empty()
     }
 
     /// Notes a poll; false: the socket has one already.
@@ -125,7 +168,8 @@ impl Inbox {
             // No buffer was free, or the kernel wants to be asked again; the socket lives.
             libc::ENOBUFS | libc::EAGAIN | libc::EINTR => return self.receive_again.push(socket),
             libc::ECONNRESET | libc::EPIPE => HangUp::Reset,
-            libc::ETIMEDOUT => HangUp::TimedOut,
+            // An unreachable host is reported after as many attempts as a silent one.
+            libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN => HangUp::TimedOut,
             errno => HangUp::Failed(errno),
         };
         self.events.push_back(Event::HungUp { socket, cause });

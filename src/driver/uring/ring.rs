@@ -165,16 +165,27 @@ impl Ring {
             End::Write => libc::SHUT_WR,
             End::Both => libc::SHUT_RDWR,
         };
-        self.push_quiet(opcode::Shutdown::new(Fixed(socket.slot.0), how).build());
+        self.inbox.shutdown(socket.slot);
+        self.push(
+            opcode::Shutdown::new(Fixed(socket.slot.0), how).build(),
+            Token::of(Kind::Shutdown, socket),
+        );
     }
 
-    /// Closes the socket. To be called after its hang-up only: an armed receive would keep it open and send no FIN.
+    /// Closes the socket, once the shutdowns that were asked for have been carried out: they would hit the slot's next
+    /// owner. To be called after its hang-up only: an armed receive would keep it open and send no FIN.
     pub fn close(&mut self, socket: SocketKey) {
         if self.inbox.unpoll(socket) {
             // A poll holds the socket as well.
             self.cancel(Token::of(Kind::Writable, socket));
         }
-        self.push_quiet(opcode::Close::new(Fixed(socket.slot.0)).build());
+        if self.inbox.may_close(socket.slot) {
+            self.close_slot(socket.slot);
+        }
+    }
+
+    fn close_slot(&mut self, slot: Slot) {
+        self.push_quiet(opcode::Close::new(Fixed(slot.0)).build());
     }
 
     /// Moves an ordinary descriptor into the file table, into a slot of the kernel's choice.
@@ -247,13 +258,17 @@ impl Ring {
     pub fn reap(&mut self, now: Time) {
         self.arm_again(now);
         let submissions = self.uring.submission();
-        let is_due = !submissions.is_empty() || submissions.cq_overflow();
+        let is_due = !submissions.is_empty() || submissions.taskrun() || submissions.cq_overflow();
         drop(submissions);
-        if is_due || self.has_deferred_work() {
+        if is_due {
             self.submit(EnterFlags::GETEVENTS);
-            self.finish_deferred_work();
         }
         self.collect();
+        // A storm of accepts or hang-ups comes in pieces; a turn takes as many as it can work off.
+        while self.inbox.events.len() < EVENTS_PER_TURN && self.uring.submission().taskrun() {
+            self.run_deferred_work();
+            self.collect();
+        }
     }
 
     /// The last look before a wait: from here on the bell rings for whatever completes, and for [`Event::Timer`] at
@@ -262,10 +277,15 @@ impl Ring {
         self.arm_again(now);
         self.set_timer(deadline);
         self.submit(EnterFlags::GETEVENTS);
-        self.finish_deferred_work();
         self.collect();
-        // Work that is left over rings no bell, since it was there before.
-        !self.inbox.events.is_empty() || self.has_deferred_work()
+        // The kernel works off about twenty deferred pieces a call and flags the rest. It rings only when the first piece
+        // is put off, so with a rest left over nothing would ring any more, not even the timer.
+        while self.inbox.events.is_empty() && self.uring.submission().taskrun() {
+            self.run_deferred_work();
+            self.collect();
+        }
+        let has_unset_pause = self.accept_at.is_none() && !self.inbox.accept_paused.is_empty();
+        !self.inbox.events.is_empty() || self.inbox.has_arrears() || has_unset_pause
     }
 
     /// The next event, in the order of completion.
@@ -303,6 +323,9 @@ impl Ring {
                     opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).allocate_file_index(true).build();
                 self.push(entry, Token::new(Kind::Accept, listener));
             }
+        }
+        for slot in std::mem::take(&mut self.inbox.closes) {
+            self.close_slot(slot);
         }
         // The chunks of the previous round have been given back by now, so that this is no loop of ENOBUFS.
         for socket in std::mem::take(&mut self.inbox.receive_again) {
@@ -395,21 +418,6 @@ impl Ring {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
             Err(error) => panic!("io_uring_enter fails for a ring that was probed: {error}"),
         }
-    }
-
-    /// The kernel finishes 20 requests a call (Linux 6.13 and later, IO_LOCAL_TW_DEFAULT_MAX) and leaves the others for
-    /// the next, with the flag set but without ringing the bell: asks until there are none, or for the whole queue.
-    fn finish_deferred_work(&mut self) {
-        for _ in 0..DEFERRED_ROUNDS {
-            if !self.has_deferred_work() {
-                return;
-            }
-            self.run_deferred_work();
-        }
-    }
-
-    fn has_deferred_work(&mut self) -> bool {
-        self.uring.submission().taskrun()
     }
 
     fn enter(&self, count: u32, flags: EnterFlags) -> io::Result<usize> {
@@ -580,8 +588,8 @@ const SUBMISSIONS: u32 = 2_048;
 /// Several times the submissions: at an overflow a multishot receive ends and has to be armed again.
 const COMPLETIONS: u32 = 8_192;
 const SUBMIT_ATTEMPTS: u32 = 1_000;
-/// Fills half of the completion queue at 20 a round; the rest is for the next turn.
-const DEFERRED_ROUNDS: u32 = COMPLETIONS / 2 / 20;
+/// How many events a turn reaps before it works them off, give or take one call's worth.
+const EVENTS_PER_TURN: usize = FLUSH_CONNECTIONS;
 /// How long an accept rests after descriptors or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BUFFER_GROUP: u16 = 0;

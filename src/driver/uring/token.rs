@@ -17,8 +17,10 @@ pub(super) enum Kind {
     Timer,
     /// The installation of a descriptor.
     Install,
-    /// A request whose outcome shows elsewhere: shutdown, close, cancel, change of the timer.
+    /// A request whose outcome shows elsewhere: close, cancel, change of the timer.
     Quiet,
+    /// The end of one or both directions of a socket, which a worker thread of the kernel carries out.
+    Shutdown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,7 @@ impl Token {
             5 => Kind::Timer,
             6 => Kind::Install,
             7 => Kind::Quiet,
+            8 => Kind::Shutdown,
             kind => unreachable!("a completion of kind {kind}, which nothing was submitted with"),
         };
         Self { kind, generation: (number >> 32) as u32 % SocketKey::GENERATIONS, slot: number as u32 }

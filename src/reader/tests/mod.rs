@@ -235,6 +235,7 @@ fn delivery(item: &Delivery) -> String {
             .unwrap();
             match &joined.outcome {
                 JoinOutcome::Forbidden => text.push_str(" forbidden"),
+                JoinOutcome::Full => text.push_str(" full"),
                 JoinOutcome::Live { replay, gap } => {
                     let replay: Vec<String> = replay.iter().map(replayed).collect();
                     write!(text, " [{}]", replay.join(" ")).unwrap();
@@ -249,6 +250,7 @@ fn delivery(item: &Delivery) -> String {
             channels.iter().for_each(|(channel, at)| write!(text, " k{}@{}", channel.index, at.0).unwrap());
             write!(text, " from {} {}", from.0, reason.name()).unwrap();
         }
+        Delivery::Upstream(reach) => write!(text, "upstream {reach:?}").unwrap(),
         Delivery::Published(published) => {
             write!(text, "published c{} {:?}", published.connection.slot.0, published.outcome).unwrap();
         }
