@@ -139,6 +139,8 @@ impl Reader {
             }
             Upstream::Embedded(embedded) => {
                 relay.reached();
+                // It can be heard from the first moment to the last.
+                counters.cells.redis_up.set(1);
                 Source::Embedded(Box::new(broker(embedded, &limits, Arc::clone(&counters))))
             }
         };
