@@ -1,6 +1,5 @@
 //! Holds docs/protocols to the code: the refusals, and the bytes of the examples. `UPDATE_DOCS=1` rewrites them.
-
-#![allow(clippy::unwrap_used)] // A test states what must hold by unwrapping it.
+#![allow(clippy::unwrap_used)] // Tests state what must hold by unwrapping it; clippy.toml covers only functions marked as tests.
 
 use std::path::PathBuf;
 use std::time::Duration;

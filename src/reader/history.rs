@@ -95,12 +95,12 @@ impl History {
         *past = Past::default();
     }
 
-    /// The channel is subscribed from `position` on; nothing is known of what came before.
+    /// The channel is subscribed from `position` on; what it has of a subscription before that is given up.
     pub(super) fn begin(&mut self, channel: ChannelId, position: Position) {
         let past = &mut self.pasts[channel.index()];
         assert!(past.begin <= position, "a history is not complete for longer than it was");
-        assert!(past.count() == 0, "a channel that was not subscribed has no messages");
-        past.begin = position;
+        self.bytes -= past.log.clear(&mut self.spares);
+        past.begin_after(position);
     }
 
     /// The channel is subscribed again from `position` on; what came after `from` may have been missed.
@@ -297,7 +297,7 @@ mod tests {
         /// What is replayed from `position` on, and whether that is everything.
         fn replay(&self, channel: usize, position: u64) -> (Vec<String>, bool) {
             let (replay, gap) = self.history.replay(self.channels[channel], Position(position));
-            let replay = replay.iter().map(crate::reader::tests::piece).collect();
+            let replay = replay.iter().map(shown).collect();
             if let Some(gap) = gap {
                 assert_eq!(gap, JoinGap { from: Position(position), reason: GapReason::TooOld });
             }
@@ -307,6 +307,15 @@ mod tests {
         fn pass(&mut self, span: Duration) {
             self.now = self.now.after(span);
             self.history.sweep(self.now);
+        }
+    }
+
+    fn shown(item: &Replayed) -> String {
+        match item {
+            Replayed::Message { position, payload } => format!("{}:{}", position.0, payload.escape_ascii()),
+            Replayed::Gap { position, from, reason } => {
+                format!("{}:gap from {} {}", position.0, from.0, reason.name())
+            }
         }
     }
 
@@ -421,5 +430,49 @@ mod tests {
         assert_eq!(history.replay(second, Position(1)).0.len(), 1);
         history.sweep(later.after(60 * SECOND));
         assert_eq!(history.bytes(), 0);
+    }
+    #[test]
+    fn a_break_is_replayed_where_it_lies() {
+        let mut rig = Rig::new(bounds(), 1);
+        rig.append(0, "a");
+        rig.append(0, "b");
+        rig.position = Position(5);
+        rig.history.mend(rig.channels[0], Position(3), Position(5), GapReason::UpstreamDown);
+        rig.append(0, "c");
+        assert_eq!(rig.replay(0, 1), replayed(&["2:b", "5:gap from 3 upstream-down", "6:c"], true));
+        assert_eq!(rig.replay(0, 4), replayed(&["5:gap from 4 upstream-down", "6:c"], true));
+        assert_eq!(rig.replay(0, 5), replayed(&["6:c"], true));
+        for payload in ["d", "e", "f"] {
+            rig.append(0, payload);
+        }
+        assert_eq!(rig.replay(0, 2), replayed(&["7:d", "8:e", "9:f"], false));
+    }
+
+    #[test]
+    fn a_subscription_that_begins_again_gives_up_what_was_there() {
+        let mut rig = Rig::new(bounds(), 1);
+        rig.append(0, "a");
+        rig.history.mend(rig.channels[0], Position(1), Position(2), GapReason::UpstreamDown);
+        rig.history.begin(rig.channels[0], Position(3));
+        assert_eq!(rig.history.bytes(), 0);
+        rig.position = Position(3);
+        rig.append(0, "b");
+        assert_eq!(rig.replay(0, 1), replayed(&["4:b"], false));
+        assert_eq!(rig.replay(0, 3), replayed(&["4:b"], true));
+    }
+
+    #[test]
+    fn many_breaks_become_one_with_what_lies_between_them() {
+        let mut rig = Rig::new(Bounds { count: 100, ..bounds() }, 1);
+        for number in 0..17_u64 {
+            rig.append(0, "");
+            let from = rig.position;
+            rig.position = rig.position.next();
+            rig.history.mend(rig.channels[0], from, rig.position, GapReason::UpstreamDown);
+            assert_eq!(rig.position.0, 2 * number + 2);
+        }
+        let (replay, is_exact) = rig.replay(0, 1);
+        assert_eq!(replay[..3], ["4:gap from 1 upstream-down", "5:", "6:gap from 5 upstream-down"]);
+        assert!(is_exact);
     }
 }

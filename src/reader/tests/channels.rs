@@ -185,6 +185,20 @@ fn a_join_while_the_unsubscribe_is_under_way_subscribes_again_and_says_what_may_
 }
 
 #[test]
+fn what_came_while_the_channel_lingered_is_no_part_of_the_next_subscription() {
+    let mut rig = lingering();
+    pass(&mut rig, Duration::from_secs(50));
+    rig.receive(rig.push, &messages(&[("a", "late")]));
+    assert_eq!(pass(&mut rig, Duration::from_secs(10)), "UNSUBSCRIBE a");
+    rig.receive(rig.push, &messages(&[("a", "later")]));
+    rig.join_after(0, 1, "a", 2, 2);
+    assert_eq!(rig.sent(), "SUBSCRIBE a");
+    rig.receive(rig.push, &[unsubscribed(&["a"]), subscribed(&["a"])].concat());
+    assert_eq!(rig.deliveries(0), ["joined c2 k1 @5 [] gap 2 too-old"]);
+    assert_eq!(rig.counters.cells.history_bytes.get(), 0);
+}
+
+#[test]
 fn a_leave_while_the_acknowledgement_is_awaited_makes_the_channel_linger() {
     let mut rig = Rig::up();
     rig.join(0, 0, "a", 1);

@@ -214,7 +214,8 @@ fn connection_key(slot: u32) -> SocketKey {
     SocketKey { slot: Slot(slot), generation: 0 }
 }
 
-/// `batch 3:k0:hi 4:k1:ho`, `joined c5 k0 @4 [3:hi] gap 1 too-old`, `gap k0@9 k1@10 after 4 queue-full`, `published c5 Accepted`.
+/// `batch 3:k0:hi 4:k1:ho`, `joined c5 k0 @4 [3:hi] gap 1 too-old`, `gap k0@9 k1@10 from 4 queue-full`,
+/// `published c5 Accepted`.
 fn delivery(item: &Delivery) -> String {
     let mut text = String::new();
     match item {
@@ -235,7 +236,7 @@ fn delivery(item: &Delivery) -> String {
             match &joined.outcome {
                 JoinOutcome::Forbidden => text.push_str(" forbidden"),
                 JoinOutcome::Live { replay, gap } => {
-                    let replay: Vec<String> = replay.iter().map(piece).collect();
+                    let replay: Vec<String> = replay.iter().map(replayed).collect();
                     write!(text, " [{}]", replay.join(" ")).unwrap();
                     if let Some(gap) = gap {
                         write!(text, " gap {} {}", gap.from.0, gap.reason.name()).unwrap();
@@ -245,10 +246,8 @@ fn delivery(item: &Delivery) -> String {
         }
         Delivery::Gap(Gap { channels, from, reason }) => {
             text.push_str("gap");
-            for (channel, position) in channels {
-                write!(text, " k{}@{}", channel.index, position.0).unwrap();
-            }
-            write!(text, " after {} {}", from.0, reason.name()).unwrap();
+            channels.iter().for_each(|(channel, at)| write!(text, " k{}@{}", channel.index, at.0).unwrap());
+            write!(text, " from {} {}", from.0, reason.name()).unwrap();
         }
         Delivery::Published(published) => {
             write!(text, "published c{} {:?}", published.connection.slot.0, published.outcome).unwrap();
@@ -257,11 +256,12 @@ fn delivery(item: &Delivery) -> String {
     text
 }
 
-/// A piece of a replay: `position:payload`, or where messages may be missing.
-pub(super) fn piece(piece: &Replayed) -> String {
-    match piece {
+fn replayed(item: &Replayed) -> String {
+    match item {
         Replayed::Message { position, payload } => format!("{}:{}", position.0, payload.escape_ascii()),
-        Replayed::Gap { position, from, reason } => format!("{}..{} {}", from.0, position.0, reason.name()),
+        Replayed::Gap { position, from, reason } => {
+            format!("{}:gap-from-{}-{}", position.0, from.0, reason.name())
+        }
     }
 }
 

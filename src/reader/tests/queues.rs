@@ -31,7 +31,7 @@ fn what_does_not_fit_is_dropped_and_owed_as_a_gap_of_its_channels() {
     assert_eq!(first.len(), 3, "{first:?}");
     assert_eq!(first[0], format!("batch 2:k0:{large}"));
     assert_eq!(first[1], format!("batch 3:k0:{large}"));
-    assert_eq!(first[2], "gap k0@8 after 3 queue-full");
+    assert_eq!(first[2], "gap k0@8 from 3 queue-full");
     rig.receive(rig.push, &messages(&[("b", "after")]));
     assert_eq!(rig.deliveries(0), ["batch 9:k1:after"]);
     assert_eq!(rig.counters.cells.spill_bytes.get(), 0);
@@ -46,7 +46,7 @@ fn while_a_gap_is_owed_even_what_would_fit_is_part_of_it() {
     }
     rig.receive(rig.push, &messages(&[("b", "small")]));
     let items = rig.deliveries(0);
-    assert_eq!(items[2], "gap k0@6 k1@7 after 3 queue-full", "{items:?}");
+    assert_eq!(items[2], "gap k0@6 k1@7 from 3 queue-full", "{items:?}");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_gap_comes_when_half_of_the_spill_is_free_again() {
     assert!(delivery(&rig.reader.next_delivery(ShardIndex(0)).unwrap()).starts_with("batch 2:"));
     assert!(delivery(&rig.reader.next_delivery(ShardIndex(0)).unwrap()).starts_with("batch 3:"));
     rig.join(0, 0, "a", 7);
-    assert_eq!(rig.deliveries(0), ["gap k0@5 after 3 queue-full", "joined c7 k0 @5 []"]);
+    assert_eq!(rig.deliveries(0), ["gap k0@5 from 3 queue-full", "joined c7 k0 @5 []"]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn joins_are_answered_however_full_it_is_but_without_their_replay() {
     let items = rig.deliveries(0);
     assert_eq!(
         items[2..],
-        ["joined c3 k0 @4 [] gap 2 queue-full", "published c4 Accepted", "gap k0@5 after 3 queue-full"]
+        ["joined c3 k0 @4 [] gap 2 queue-full", "published c4 Accepted", "gap k0@5 from 3 queue-full"]
     );
 }
 

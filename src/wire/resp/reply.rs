@@ -181,7 +181,7 @@ impl Frames<'_> {
 }
 
 /// The hot frame, if that is what `bytes` start with, and its length.
-// Hot: once per message; 11 ns and no allocation (benches/resp.rs).
+// Hot: once per message; 25 ns and no allocation, the crate takes 20 times that (benches/resp.rs).
 pub fn decode_message(bytes: &[u8]) -> Option<(Message<'_>, usize)> {
     let rest = bytes.strip_prefix(b">3\r\n$7\r\nmessage\r\n")?;
     let (channel, rest) = bulk(rest)?;
