@@ -4,8 +4,8 @@
 //! whole matter: a shard's messages, its joins' answers and its gaps leave here in the order in which they happened.
 //!
 //! Invariants: each join is answered exactly once; a channel's messages are routed exactly from its acknowledgement to
-//! its loss; a position that was given to a client before a channel's acknowledgement is below the channel's
-//! `complete_since`, so nobody resumes across a time in which nobody listened without being told.
+//! its loss; a position that was given to a client before a channel's acknowledgement lies before the
+//! history's beginning, so nobody resumes across a time in which nobody listened without being told.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -117,7 +117,8 @@ mod tests {
                 bell.wait().await;
                 assert!(bell.silence());
             }
-            assert!(descriptors() <= before, "a wait leaks a descriptor");
+            // Other tests of this process open and close theirs meanwhile, but not a thousand.
+            assert!(descriptors() < before + 500, "a wait leaks a descriptor");
         });
         bell.ring();
         assert!(bell.silence(), "the eventfd outlives the executor");

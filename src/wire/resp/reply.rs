@@ -2,7 +2,7 @@
 //!
 //! Incremental: bytes go in as they were read, frames come out, the rest of a frame is kept until its missing length
 //! has arrived. The one hot frame, `>3 message channel payload`, is decoded by a few lines of our own, borrows from the
-//! bytes and allocates nothing; everything else is walked over by [`scan`](super::scan) and then built by the
+//! bytes and allocates nothing; everything else is walked over by `scan` and then built by the
 //! redis-protocol crate. A fuzz target and a property hold the two equal. What is no RESP at all (an HTTP server on
 //! Redis's port) is recognised by its first byte and quoted.
 //!

@@ -1,0 +1,370 @@
+//! The reader against a real redis-server: what its scripts assume Redis to say, Redis does say.
+//!
+//! A driver in miniature carries bytes between the machine and two Unix sockets; the clock is the real one, and every
+//! wait is for an event, with a deadline.
+
+#![allow(clippy::unwrap_used)] // Tests state what must hold by unwrapping it; these are their helpers.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use courier::base::channel::ChannelName;
+use courier::base::counters::ReaderCounters;
+use courier::base::limits::Limits;
+use courier::base::position::Epoch;
+use courier::base::queue::{
+    Control, Delivery, GapReason, JoinOutcome, PublishOutcome, Replayed, ShardIndex, Since,
+};
+use courier::base::slab::Key;
+use courier::base::socket::{HangUp, Slot, SocketKey};
+use courier::base::time::Time;
+use courier::reader::input::{Input, Notice, Output};
+use courier::reader::{Reader, ReaderOptions, RedisAddress, RedisOptions, Secret, Upstream};
+
+#[test]
+fn messages_reach_the_shard_and_survive_a_killed_connection() {
+    let redis = RedisServer::start(&[]);
+    let mut driver = Driver::new(redis.options());
+    driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
+    driver.join(0, "news");
+    driver.wait("joined", |seen| seen.joined.contains_key(&0));
+
+    driver.publish("news", "one\r\ntwo");
+    driver.wait("the message", |seen| seen.messages == [(0, b"one\r\ntwo".to_vec())]);
+    driver.wait("the answer", |seen| seen.published == [PublishOutcome::Accepted]);
+
+    assert_eq!(redis.ask("CLIENT KILL TYPE pubsub"), ":1\r\n");
+    driver.wait("down", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Down { .. })));
+    driver.wait("the gap", |seen| seen.gaps == [(0, GapReason::UpstreamDown)]);
+    assert_eq!(redis.ask("PUBLISH news three"), ":1\r\n");
+    driver.wait("the next message", |seen| seen.messages.len() == 2);
+    assert_eq!(driver.counters.cells.redis_up.get(), 1);
+    assert_eq!(driver.counters.cells.redis_reconnects.get(), 1);
+}
+
+#[test]
+fn a_large_message_and_many_small_ones_arrive_whole_and_in_order() {
+    let redis = RedisServer::start(&[]);
+    let mut driver = Driver::new(redis.options());
+    driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
+    driver.join(0, "a");
+    driver.wait("joined", |seen| seen.joined.contains_key(&0));
+    let mut expected = Vec::new();
+    for number in 0..2_000 {
+        let payload = if number == 1_000 { "x".repeat(1 << 20) } else { format!("{number}") };
+        driver.publish("a", &payload);
+        expected.push((0, payload.into_bytes()));
+    }
+    driver.wait("all messages", |seen| seen.messages.len() == expected.len());
+    assert!(driver.seen.messages == expected, "in order and whole");
+    driver.wait("all answers", |seen| seen.published.len() == expected.len());
+}
+
+#[test]
+fn forbidden_channels_are_found_among_many_that_are_not() {
+    let redis =
+        RedisServer::start(&["--user", "reader", "on", ">secret", "resetchannels", "&open.*", "+@all"]);
+    let options = RedisOptions {
+        username: Some("reader".to_owned()),
+        password: Some(Secret::new("secret".to_owned())),
+        ..redis.options()
+    };
+    let mut driver = Driver::new(options);
+    driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
+    for number in 0..1_500 {
+        let name = if number % 500 == 250 { format!("closed.{number}") } else { format!("open.{number}") };
+        driver.join(number, &name);
+    }
+    driver.wait("all answers", |seen| seen.joined.len() == 1_500);
+    let forbidden: Vec<u32> =
+        driver.seen.joined.iter().filter(|&(_, &is_live)| !is_live).map(|(&key, _)| key).collect();
+    assert_eq!(forbidden, [250, 750, 1_250]);
+}
+
+#[test]
+fn logins_that_cannot_work_are_refused_with_the_reason() {
+    let redis = RedisServer::start(&["--requirepass", "right"]);
+    let wrong = RedisOptions { password: Some(Secret::new("wrong".to_owned())), ..redis.options() };
+    let out_of_range =
+        RedisOptions { password: Some(Secret::new("right".to_owned())), database: 99, ..redis.options() };
+    for (options, expected) in [
+        (redis.options(), "Redis asks for a password"),
+        (wrong, "Redis refused user and password: WRONGPASS"),
+        (out_of_range, "the database of redis.url cannot be used: ERR DB index is out of range"),
+    ] {
+        let mut driver = Driver::new(options);
+        driver.wait(expected, |seen| {
+            seen.notices
+                .iter()
+                .any(|notice| matches!(notice, Notice::Refused { reason } if reason.starts_with(expected)))
+        });
+    }
+}
+
+#[test]
+fn a_redis_that_goes_away_and_comes_back_is_subscribed_again() {
+    let mut redis = RedisServer::start(&[]);
+    let mut driver = Driver::new(redis.options());
+    driver.join(0, "a");
+    driver.join(1, "b");
+    driver.wait("joined", |seen| seen.joined.len() == 2);
+    redis.stop();
+    driver.wait("down", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Down { .. })));
+    driver.publish("a", "lost");
+    driver.wait("the refusal", |seen| seen.published == [PublishOutcome::Unavailable]);
+    redis.run(&[]);
+    driver.wait("the gaps", |seen| seen.gaps.len() == 2);
+    driver.wait("up again", |seen| matches!(seen.notices.last(), Some(Notice::Up { .. })));
+    driver.publish("b", "back");
+    driver.wait("the message", |seen| seen.messages == [(1, b"back".to_vec())]);
+}
+
+/// One shard's view, and the notices.
+#[derive(Debug, Default)]
+struct Seen {
+    /// By channel: whether it is live (or forbidden).
+    joined: BTreeMap<u32, bool>,
+    messages: Vec<(u32, Vec<u8>)>,
+    gaps: Vec<(u32, GapReason)>,
+    published: Vec<PublishOutcome>,
+    notices: Vec<Notice>,
+}
+
+struct Driver {
+    reader: Reader,
+    path: PathBuf,
+    counters: Arc<ReaderCounters>,
+    begun: Instant,
+    /// Streams by slot; a slot is used once.
+    streams: Vec<Option<UnixStream>>,
+    keys: Vec<SocketKey>,
+    seen: Seen,
+}
+
+impl Driver {
+    fn new(options: RedisOptions) -> Self {
+        let RedisAddress::Unix { path } = options.address.clone() else { panic!("a Unix socket") };
+        let counters = Arc::new(ReaderCounters::default());
+        let reader = Reader::new(ReaderOptions {
+            upstream: Upstream::Redis(options),
+            epoch: Epoch(1),
+            limits: Limits::default(),
+            counters: Arc::clone(&counters),
+            shards: 1,
+            seed: 1,
+            start: Time::ZERO,
+        });
+        let (streams, keys, seen) = (Vec::new(), Vec::new(), Seen::default());
+        Self { reader, path, counters, begun: Instant::now(), streams, keys, seen }
+    }
+
+    fn join(&mut self, key: u32, name: &str) {
+        self.input(Input::Control(Control::Join {
+            shard: ShardIndex(0),
+            channel: Key { index: key, generation: 0 },
+            name: ChannelName::parse(name.as_bytes()).unwrap(),
+            connection: SocketKey { slot: Slot(key), generation: 0 },
+            since: Since::Now,
+        }));
+    }
+
+    fn publish(&mut self, name: &str, payload: &str) {
+        self.input(Input::Control(Control::Publish {
+            shard: ShardIndex(0),
+            connection: SocketKey { slot: Slot(0), generation: 0 },
+            name: ChannelName::parse(name.as_bytes()).unwrap(),
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+        }));
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        let now = Time::from_nanos(u64::try_from(self.begun.elapsed().as_nanos()).unwrap());
+        self.reader.handle(now, input);
+        self.carry_out(now);
+    }
+
+    fn carry_out(&mut self, now: Time) {
+        while let Some(output) = self.reader.next_output() {
+            match output {
+                Output::Dial { link } => match UnixStream::connect(&self.path) {
+                    Ok(stream) => {
+                        stream.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+                        let slot = Slot(u32::try_from(self.streams.len()).unwrap());
+                        self.streams.push(Some(stream));
+                        self.keys.push(SocketKey { slot, generation: 0 });
+                        self.reader.handle(now, Input::Connected { link, slot });
+                    }
+                    Err(error) => {
+                        self.reader.handle(now, Input::DialFailed { link, reason: &error.to_string() });
+                    }
+                },
+                Output::Receive { socket } => assert_eq!(self.keys[socket.slot.index()], socket),
+                Output::AwaitWritable { socket } => self.reader.handle(now, Input::Writable { socket }),
+                Output::Shutdown { socket } => {
+                    let stream = self.streams[socket.slot.index()].as_ref().unwrap();
+                    let _ = stream.shutdown(std::net::Shutdown::Both);
+                }
+                Output::Close { socket } => self.streams[socket.slot.index()] = None,
+                Output::Notice(notice) => self.seen.notices.push(notice),
+            }
+        }
+        while let Some(delivery) = self.reader.next_delivery(ShardIndex(0)) {
+            self.seen.take(delivery);
+        }
+        while let Some(socket) = self.reader.next_to_send() {
+            let bytes = self.reader.outgoing(socket).to_vec();
+            // A blocking send: whole, or the connection is gone and its hang-up follows.
+            let _ = self.streams[socket.slot.index()].as_mut().unwrap().write_all(&bytes);
+            self.reader.sent(now, socket, bytes.len());
+        }
+    }
+
+    /// Carries bytes until `is_done`.
+    fn wait(&mut self, what: &str, is_done: impl Fn(&Seen) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_done(&self.seen) {
+            assert!(Instant::now() < deadline, "{what} did not come: {}", self.seen.in_short());
+            self.read_all();
+            self.input(Input::Tick);
+        }
+    }
+
+    fn read_all(&mut self) {
+        let mut buffer = vec![0; 16 * 1_024];
+        for at in 0..self.streams.len() {
+            let Some(stream) = &mut self.streams[at] else { continue };
+            let socket = self.keys[at];
+            match stream.read(&mut buffer) {
+                Ok(0) => self.input(Input::HungUp { socket, cause: HangUp::Closed }),
+                Ok(length) => self.input(Input::Received { socket, bytes: &buffer[..length] }),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(_) => self.input(Input::HungUp { socket, cause: HangUp::Reset }),
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn in_short(&self) -> String {
+        let Self { joined, messages, gaps, published, notices } = self;
+        let counts = (joined.len(), messages.len(), published.len());
+        format!("joined, messages, published: {counts:?}; {gaps:?}; {notices:?}")
+    }
+
+    fn take(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Batch(batch) => {
+                for message in &batch.messages {
+                    self.messages.push((message.channel.index, batch.payload(message).to_vec()));
+                }
+            }
+            Delivery::Joined(joined) => {
+                let is_live = match joined.outcome {
+                    JoinOutcome::Live { replay, .. } => {
+                        assert!(!replay.iter().any(|item| matches!(item, Replayed::Message { .. })));
+                        true
+                    }
+                    JoinOutcome::Forbidden => false,
+                };
+                let before = self.joined.insert(joined.channel.index, is_live);
+                assert!(before.is_none(), "a join is answered once");
+            }
+            Delivery::Gap(gap) => {
+                self.gaps.extend(gap.channels.iter().map(|(channel, _)| (channel.index, gap.reason)));
+            }
+            Delivery::Published(published) => self.published.push(published.outcome),
+        }
+    }
+}
+
+/// A redis-server of the test's own, on a Unix socket.
+struct RedisServer {
+    folder: PathBuf,
+    child: Child,
+}
+
+impl RedisServer {
+    fn start(options: &[&str]) -> Self {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("courier-reader-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let child = spawn(&folder, options);
+        let server = Self { folder, child };
+        server.wait();
+        server
+    }
+
+    fn run(&mut self, options: &[&str]) {
+        self.child = spawn(&self.folder, options);
+        self.wait();
+    }
+
+    fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let _ = std::fs::remove_file(self.socket());
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("redis.sock")
+    }
+
+    fn wait(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(self.socket()).is_err() {
+            assert!(Instant::now() < deadline, "redis-server did not start");
+            std::thread::yield_now();
+        }
+    }
+
+    fn options(&self) -> RedisOptions {
+        RedisOptions {
+            address: RedisAddress::Unix { path: self.socket() },
+            username: None,
+            password: None,
+            database: 0,
+            client_name: "courier-test".to_owned(),
+            dial_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// One inline command on a connection of its own, and the first bytes of the answer.
+    fn ask(&self, command: &str) -> String {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 256];
+        let length = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn spawn(folder: &Path, options: &[&str]) -> Child {
+    Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+        .arg(folder.join("redis.sock"))
+        .arg("--dir")
+        .arg(folder)
+        .args(options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed")
+}
