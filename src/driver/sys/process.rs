@@ -3,7 +3,6 @@
 #![allow(unsafe_code)] // rlimits and affinity have no wrapper in std; see the blocks.
 
 use std::io;
-use std::time::Duration;
 
 /// A limit that the kernel keeps for this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,13 +83,6 @@ pub fn bind(cpus: &[usize]) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
-}
-
-/// CPU time of this thread, exact: `utime` is sampled by ticks and lies about bursts in step with a timer.
-pub fn thread_cpu() -> io::Result<Duration> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanos = text.split(' ').next().and_then(|number| number.parse().ok());
-    nanos.map(Duration::from_nanos).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// 8,192 CPUs: what the kernel can be built for at most.

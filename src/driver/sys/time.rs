@@ -3,19 +3,30 @@
 #![allow(unsafe_code)] // Two system calls without a wrapper in std; see the blocks.
 
 use std::io;
+use std::time::Duration;
 
 use crate::base::time::Time;
 
 /// The time of CLOCK_MONOTONIC, which is also what the ring's timeouts are measured against.
 pub fn now() -> Time {
+    Time::from_nanos(read(libc::CLOCK_MONOTONIC))
+}
+
+/// CPU time of this thread so far, to the nanosecond. A thread's own `/proc/thread-self/schedstat` lags by up to a tick
+/// while it runs, and `utime` counts ticks.
+pub fn thread_cpu() -> Duration {
+    Duration::from_nanos(read(libc::CLOCK_THREAD_CPUTIME_ID))
+}
+
+fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a live, writable timespec, and the call keeps nothing of it.
     // JUSTIFICATION: `Instant` does not give its number, and the ring's absolute timeouts need exactly that.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    assert!(result == 0, "CLOCK_MONOTONIC exists on every Linux");
-    let seconds = u64::try_from(time.tv_sec).expect("the monotonic clock starts at zero");
+    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert!(result == 0, "every Linux has these clocks");
+    let seconds = u64::try_from(time.tv_sec).expect("these clocks start at zero");
     let nanos = u64::try_from(time.tv_nsec).expect("a timespec's nanoseconds are not negative");
-    Time::from_nanos(seconds * 1_000_000_000 + nanos)
+    seconds * 1_000_000_000 + nanos
 }
 
 /// A random number from the kernel: a seed for [`crate::base::random::Random`], or an epoch.

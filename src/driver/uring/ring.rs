@@ -262,6 +262,12 @@ impl Ring {
         self.set_timer(deadline);
         self.submit(EnterFlags::GETEVENTS);
         self.collect();
+        // The kernel works off about twenty deferred pieces a call and flags the rest. It rings only when the first piece
+        // is put off, so with a rest left over nothing would ring any more, not even the timer.
+        while self.uring.submission().taskrun() {
+            self.run_deferred_work();
+            self.collect();
+        }
         !self.inbox.events.is_empty()
     }
 

@@ -10,7 +10,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use crate::base::random::Random;
 use crate::base::socket::{HangUp, Slot, SocketKey};
 use crate::driver::sys::bell::Bell;
-use crate::driver::sys::{process, time};
+use crate::driver::sys::time;
 use crate::driver::uring::{End, Event, Ring, RingOptions};
 use crate::shard::input::{SendOutcome, Unsent};
 
@@ -86,7 +86,7 @@ impl Harness {
 
     /// Waits while nothing comes; returns what CPU time that took.
     async fn rest(&mut self, span: Duration) -> Duration {
-        let before = process::thread_cpu().unwrap();
+        let before = time::thread_cpu();
         let deadline = time::now().after(span);
         self.bell.silence();
         while !self.ring.is_awake(time::now(), Some(deadline)) {
@@ -95,7 +95,7 @@ impl Harness {
         }
         assert!(matches!(self.ring.next_event(), Some(Event::Timer)));
         assert!(self.ring.next_event().is_none() && time::now() >= deadline);
-        process::thread_cpu().unwrap() - before
+        time::thread_cpu() - before
     }
 
     fn send(&mut self, sends: &[(SocketKey, &[u8])]) -> Vec<Unsent> {
@@ -422,5 +422,42 @@ fn a_ring_with_armed_receives_uses_no_cpu_at_rest() {
         harness.rest(Duration::from_millis(5)).await;
         let spent = harness.rest(Duration::from_millis(500)).await;
         assert!(spent < Duration::from_millis(1), "{spent:?} of CPU in 500 ms at rest");
+    });
+}
+
+#[test]
+fn a_hundred_shutdowns_at_once_do_not_drown_the_bell() {
+    run(OPTIONS, async |mut harness: Harness| {
+        let mut clients = Vec::new();
+        for _ in 0..100 {
+            let (socket, client) = harness.accept().await;
+            harness.ring.receive(socket);
+            clients.push((socket, client));
+        }
+        harness.rest(Duration::from_millis(10)).await;
+        for (socket, _) in &clients {
+            harness.ring.shutdown(*socket, End::Write);
+        }
+        // Each shutdown wakes an armed receive that has nothing to say; the timer comes all the same, and not only when
+        // something else wakes the thread.
+        let address = harness.address;
+        let rescuer = std::thread::spawn(move || {
+            let began = time::now();
+            std::thread::park_timeout(Duration::from_secs(5));
+            if time::now().since(began) >= Duration::from_secs(5) {
+                drop(TcpStream::connect(address));
+            }
+        });
+        let began = time::now();
+        harness.rest(Duration::from_millis(300)).await;
+        assert!(time::now().since(began) < Duration::from_secs(4), "the timer did not ring");
+        rescuer.thread().unpark();
+        rescuer.join().unwrap();
+        for (_, client) in &clients {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        for _ in &clients {
+            harness.hung_up().await;
+        }
     });
 }
