@@ -91,8 +91,8 @@ pub struct Common {
     /// Its process id, for its CPU and memory when it is on this machine
     #[arg(long, value_name = "PID", help_heading = "A running server")]
     pub pid: Option<u32>,
-    /// Publish to this Redis (or broker): redis://[[user:]password@]host[:port]. Without --target, courier is started
-    /// on it instead of on its own broker
+    /// Publish to this Redis (or broker): redis://host:port, or redis://user:password@host:port. Without --target,
+    /// courier is started on it instead of on its own broker
     #[arg(long, value_name = "URL", value_parser = RedisUrl::parse, help_heading = "A running server")]
     pub redis: Option<RedisUrl>,
     /// The channel [default: one of this run]

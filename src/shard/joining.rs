@@ -1,9 +1,9 @@
 //! How a stream opens: it waits until the reader has answered for every channel, then goes live at the last answer.
 //!
 //! A channel that is live on this shard already needs no answer, unless the client resumes from before what the log
-//! has. The head goes out at the last answer, or after [`limits::JOIN_TIMEOUT`] at the latest; what a client missed
-//! between such an early head and going live is stated as a gap. What is replayed from several channels goes out
-//! in rising position, and so does everything behind it: a connection's ids rise, whatever its channels.
+//! has. The head goes out at the last answer, or after [`crate::base::limits::JOIN_TIMEOUT`] at the latest; what a
+//! client missed between such an early head and going live is stated as a gap. What is replayed from several channels
+//! goes out in rising position, and so does everything behind it: a connection's ids rise, whatever its channels.
 
 use crate::base::channel::ChannelName;
 use crate::base::disconnect::Disconnect;

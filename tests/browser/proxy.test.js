@@ -15,7 +15,7 @@ test("nginx with its default proxy settings passes every event on at once", TEST
   const stream = await openStream(test, `${nginx}/events?channel=test.one`);
 
   assert.equal(stream.response.status, 200);
-  assert.equal(stream.response.headers.get("content-type"), "text/event-stream");
+  assert.equal(stream.response.headers.get("content-type"), "text/event-stream; charset=utf-8");
   await stream.receives(/^retry: \d+\nid: [a-z0-9]+\.\d+\n\n/);
   // Each is published only after the one before it has arrived: none may wait in nginx for the next.
   for (const number of [1, 2, 3]) {

@@ -11,6 +11,11 @@ fn embedded() -> Rig {
 }
 
 #[test]
+fn the_embedded_broker_can_be_heard_from_the_start() {
+    assert_eq!(embedded().counters.cells.redis_up.get(), 1);
+}
+
+#[test]
 fn every_channel_is_live_at_once() {
     let mut rig = embedded();
     rig.join(0, 0, "a", 1);

@@ -24,7 +24,7 @@ export class Courier {
 
   // Starts the process, also after a `kill`, on the same addresses; resolves once it may get clients.
   async run() {
-    this.process = new Process("courier", binary(), this.flags);
+    this.process = new Process("courier", binary(), this.flags, { env: environment() });
     await until("/readyz answers 200", READY_MS, async () => (await fetch(`${this.admin}/readyz`)).status === 200,
       [this.process]);
   }
@@ -43,6 +43,12 @@ export class Courier {
     return text.split("\n").filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))
       .reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
   }
+}
+
+// Without the variables that courier would take for options of its own, COURIER_BIN among them.
+function environment() {
+  return Object.fromEntries(Object.entries(process.env)
+    .filter(([name]) => !name.startsWith("COURIER_") && name !== "REDIS_URL"));
 }
 
 function binary() {
