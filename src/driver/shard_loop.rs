@@ -4,7 +4,7 @@
 //! anything to do, rest. Everything waits at one point, the doorbell; a turn itself never waits.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -210,9 +210,7 @@ impl ShardLoop {
                     let answer = self.parts.pages.answer(now, page);
                     self.parts.shard.handle(now, Input::AdminAnswer { socket, answer });
                 }
-                Output::Notice(Notice::TlsOnPlainPort) => tracing::warn!(
-                    "a client tried TLS on a plain port: serve http:// here, or put a TLS proxy in front"
-                ),
+                Output::Notice(Notice::TlsOnPlainPort) => warn_of_tls(now),
                 Output::Drained => self.drained = true,
             }
         }
@@ -235,6 +233,20 @@ impl ShardLoop {
                 self.parts.shard.handle(now, Input::ControlReturned(control));
             }
         }
+    }
+}
+
+/// One line a minute for the process: each shard asks for it as often by itself.
+fn warn_of_tls(now: Time) {
+    static TOLD_AT_NANOS: AtomicU64 = AtomicU64::new(0);
+    let told_at = TOLD_AT_NANOS.load(Ordering::Relaxed);
+    let is_due = told_at == 0 || now.since(Time::from_nanos(told_at)) >= Duration::from_secs(60);
+    // Of two shards that find it due at once, one says it.
+    let is_mine = || {
+        TOLD_AT_NANOS.compare_exchange(told_at, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    };
+    if is_due && is_mine() {
+        tracing::warn!("a client tried TLS on a plain port: serve http:// here, or put a TLS proxy in front");
     }
 }
 
