@@ -83,7 +83,7 @@ impl Server {
         let end = match self.wait_until_ready() {
             Err(end) => end,
             Ok(()) => {
-                print(&banner(&self.threads.listening_as(&self.config)));
+                print(&banner(&self.threads.listening_as(&self.config), &called_as()));
                 tracing::info!(placement = %self.threads.placement, "started");
                 match self.wait_for_stop() {
                     Err(end) => end,
@@ -203,6 +203,12 @@ fn no_reports() -> End {
 fn refuse(line: impl fmt::Display) -> ExitCode {
     eprintln!("courier: {line}");
     ExitCode::from(EXIT_REFUSED)
+}
+
+/// How this program was called, for lines to copy: a path as it was typed, else its name.
+fn called_as() -> String {
+    let called = std::env::args().next().filter(|name| name.contains('/'));
+    called.unwrap_or_else(|| "courier".into())
 }
 
 /// To stdout; whoever closed it does not want the text.

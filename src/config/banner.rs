@@ -1,5 +1,6 @@
 //! What is printed when courier is up: what listens where, and lines to copy. A pure function of the configuration.
 //!
+//! `command` is how courier was called, so that the lines work where they are read.
 //! A caller that let the kernel choose a port (`:0`) puts the port that it got into the configuration first.
 
 use std::fmt::Write;
@@ -9,7 +10,7 @@ use crate::base::version::VERSION;
 use crate::config::address::ListenAddress;
 use crate::config::{Config, Mode, Upstream};
 
-pub fn banner(config: &Config) -> String {
+pub fn banner(config: &Config, command: &str) -> String {
     let mut text = match config.mode {
         Mode::TryOut => {
             format!("courier {VERSION}, try-out mode: every channel is open, to this machine only\n\n")
@@ -27,7 +28,7 @@ pub fn banner(config: &Config) -> String {
         }
     }
     match config.mode {
-        Mode::TryOut => text.push_str(&lines_to_copy(config)),
+        Mode::TryOut => text.push_str(&lines_to_copy(config, command)),
         Mode::Production => {
             let patterns: Vec<_> = config.rules.iter().map(|rule| rule.pattern.as_str()).collect();
             row(&mut text, "channels", &patterns.join(" "));
@@ -40,7 +41,7 @@ fn row(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "  {name:<10}{value}");
 }
 
-fn lines_to_copy(config: &Config) -> String {
+fn lines_to_copy(config: &Config, command: &str) -> String {
     let mut text = String::from("\n");
     if let Some(address) = config.listen.first() {
         let _ = writeln!(text, "Open   {}", page(address));
@@ -72,7 +73,7 @@ fn lines_to_copy(config: &Config) -> String {
         }
     };
     let flag = if broker.listen.to_string() == USUAL_BROKER { "" } else { &flag };
-    let _ = writeln!(text, "then   courier publish {flag}demo hello");
+    let _ = writeln!(text, "then   {command} publish {flag}demo hello");
     let _ = writeln!(text, "or     {tool} PUBLISH demo hello");
     text
 }

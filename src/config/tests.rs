@@ -288,7 +288,7 @@ fn publish_goes_where_the_configuration_points() {
 
 #[test]
 fn the_banner_has_lines_to_copy() {
-    let banner = banner::banner(&serve("courier", &[]));
+    let banner = banner::banner(&serve("courier", &[]), "courier");
     for line in [
         "http://127.0.0.1:8080/",
         "curl -N 'http://127.0.0.1:8080/events?channel=demo'",
@@ -297,15 +297,19 @@ fn the_banner_has_lines_to_copy() {
     ] {
         assert!(banner.contains(line), "{banner}");
     }
-    let elsewhere = banner::banner(&serve("courier --broker [::1]:7000 --listen unix:/run/x.sock", &[]));
+    let elsewhere = banner::banner(
+        &serve("courier --broker [::1]:7000 --listen unix:/run/x.sock", &[]),
+        "target/release/courier",
+    );
     for line in [
         "curl -N --unix-socket /run/x.sock 'http://courier/events?channel=demo'",
-        "courier publish --redis redis://[::1]:7000 demo hello",
+        "target/release/courier publish --redis redis://[::1]:7000 demo hello",
         "redis-cli -h ::1 -p 7000 PUBLISH demo hello",
     ] {
         assert!(elsewhere.contains(line), "{elsewhere}");
     }
-    let production = banner::banner(&serve("courier --redis redis://:p@h --public a --listen [::]:80", &[]));
+    let production =
+        banner::banner(&serve("courier --redis redis://:p@h --public a --listen [::]:80", &[]), "courier");
     assert!(
         production.contains("http://[::1]:80/") && production.contains("redis://:***@h:6379"),
         "{production}"

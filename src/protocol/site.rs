@@ -147,7 +147,8 @@ impl Site {
     }
 
     fn demo_page(&self, exchange: &Exchange) -> Answer {
-        let fields = b"Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n";
+        let fields =
+            b"Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n";
         exchange.answer(&Reply {
             status: 200,
             content_type: Some("text/html; charset=utf-8"),
