@@ -105,11 +105,17 @@ impl Shard {
         }
     }
 
-    /// The last is handed over; who does not take it within the user timeout never will.
+    /// The last is handed over.
     pub(super) fn begin_ending(&mut self, slot: Slot) {
-        let socket = self.key(slot);
         self.rows[slot.index()].state = State::Ending;
-        self.endings.add(self.now, socket);
+        if self.rows[slot.index()].flags.has(Flags::BLOCKED) {
+            self.watch_ending(slot);
+        }
+    }
+
+    /// Who does not take the last within the user timeout never will. On a Unix socket the kernel would wait for ever.
+    pub(super) fn watch_ending(&mut self, slot: Slot) {
+        self.endings.add(self.now, self.key(slot));
     }
 
     pub(super) fn ending_overdue(&mut self, socket: SocketKey) {

@@ -280,6 +280,9 @@ impl Shard {
         self.counters.cells.short_sends.add(1);
         self.rows[slot.index()].flags.set(Flags::BLOCKED);
         self.outputs.push_back(Output::AwaitWritable { socket: send.socket });
+        if self.rows[slot.index()].state == State::Ending {
+            self.watch_ending(slot);
+        }
         let rest = match send.source {
             Source::Tail { .. } => {
                 self.tails.sent(self.rows[slot.index()].tail, sent as usize);

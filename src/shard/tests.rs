@@ -744,6 +744,20 @@ fn a_kept_alive_connection_has_one_deadline_however_many_requests_it_makes() {
 }
 
 #[test]
+fn who_does_not_take_the_last_words_is_closed_all_the_same() {
+    let mut bench = Bench::new();
+    bench.room.insert(1, 10);
+    let socket = bench.request(1, "GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    bench.flush();
+    assert!(bench.outputs.iter().any(|output| output.starts_with("AwaitWritable")));
+    while bench.outputs.last() != Some(&format!("{:?}", Output::Shutdown { socket })) {
+        bench.now = bench.shard.next_deadline().expect("it is watched");
+        bench.input(Input::Tick);
+    }
+    assert!(bench.now.since(Time::ZERO) < limits::USER_TIMEOUT + Duration::from_secs(2));
+}
+
+#[test]
 fn controls_that_found_the_queue_full_are_offered_again_in_order() {
     let mut bench = Bench::new();
     bench.stream(1, "channel=a&channel=b");
