@@ -272,6 +272,7 @@ impl Seen {
                         true
                     }
                     JoinOutcome::Forbidden => false,
+                    JoinOutcome::Full => panic!("there are few channels"),
                 };
                 let before = self.joined.insert(joined.channel.index, is_live);
                 assert!(before.is_none(), "a join is answered once");
@@ -280,6 +281,7 @@ impl Seen {
                 self.gaps.extend(gap.channels.iter().map(|(channel, _)| (channel.index, gap.reason)));
             }
             Delivery::Published(published) => self.published.push(published.outcome),
+            Delivery::Upstream(_) => {}
         }
     }
 }

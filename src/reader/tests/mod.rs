@@ -215,7 +215,7 @@ fn connection_key(slot: u32) -> SocketKey {
 }
 
 /// `batch 3:k0:hi 4:k1:ho`, `joined c5 k0 @4 [3:hi] gap 1 too-old`, `gap k0@9 k1@10 from 4 queue-full`,
-/// `published c5 Accepted`.
+/// `published c5 Accepted`, `upstream Down`.
 fn delivery(item: &Delivery) -> String {
     let mut text = String::new();
     match item {
@@ -235,6 +235,7 @@ fn delivery(item: &Delivery) -> String {
             .unwrap();
             match &joined.outcome {
                 JoinOutcome::Forbidden => text.push_str(" forbidden"),
+                JoinOutcome::Full => text.push_str(" full"),
                 JoinOutcome::Live { replay, gap } => {
                     let replay: Vec<String> = replay.iter().map(replayed).collect();
                     write!(text, " [{}]", replay.join(" ")).unwrap();
@@ -252,6 +253,7 @@ fn delivery(item: &Delivery) -> String {
         Delivery::Published(published) => {
             write!(text, "published c{} {:?}", published.connection.slot.0, published.outcome).unwrap();
         }
+        Delivery::Upstream(reach) => write!(text, "upstream {reach:?}").unwrap(),
     }
     text
 }
