@@ -282,6 +282,10 @@ impl ReaderLoop {
                 // The server ends the process; if it has gone already, that is under way.
                 let _ = self.parts.reports.send(Report::Refused { reason });
             }
+            Notice::AskLost { reason } => {
+                tracing::warn!(reason, "redis takes no publishes; its messages are heard");
+            }
+            Notice::AskBack => tracing::info!("redis takes publishes again"),
             Notice::Forbidden { channels, first } => {
                 tracing::warn!(channels, first, "redis does not let courier read channels: see ACL LIST");
             }
