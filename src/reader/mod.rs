@@ -149,6 +149,13 @@ impl Reader {
         self.relay.epoch()
     }
 
+    /// Whether the answer to one more [`Input::Control`] has room. While it has not, the driver moves deliveries into
+    /// the queues and lets controls wait in theirs: an answer without room would have to leave out its replay.
+    // Hot: once per control.
+    pub fn takes_control(&self) -> bool {
+        self.relay.takes_control()
+    }
+
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         match &mut self.source {
             Source::Redis(redis) => {

@@ -242,6 +242,11 @@ impl Relay {
         delivery
     }
 
+    /// Whether large answers have room.
+    pub(super) fn takes_control(&self) -> bool {
+        self.router.has_room()
+    }
+
     pub(super) fn next_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }
