@@ -135,6 +135,7 @@ impl Reader {
         let mut relay = Relay::new(epoch, shards, &limits, seed, Arc::clone(&counters));
         let source = match upstream {
             Upstream::Redis(redis) => {
+                relay.tell_down();
                 Source::Redis(Box::new(Redis::new(redis, seed, start, Arc::clone(&counters))))
             }
             Upstream::Embedded(embedded) => {

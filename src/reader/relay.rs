@@ -16,8 +16,8 @@ use crate::base::deadlines::Deadlines;
 use crate::base::limits::{CHANNEL_LINGER, Limits};
 use crate::base::position::{Epoch, Position};
 use crate::base::queue::{
-    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Replayed,
-    ShardIndex, Since,
+    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Reach,
+    Replayed, ShardIndex, Since,
 };
 use crate::base::socket::SocketKey;
 use crate::base::time::Time;
@@ -35,7 +35,10 @@ pub(super) struct Relay {
     sequence: Sequence,
     history: History,
     router: Router,
+    /// Whether channels can be subscribed at present.
     upstream: Reach,
+    /// What the shards know of it: up, unless they were told otherwise, and again when all that was lost is heard.
+    told: Reach,
     /// Acknowledged by what is being read; settled before the next message and at the read's end.
     acknowledged: Vec<ChannelId>,
     /// Forbidden by what is being read.
@@ -43,13 +46,6 @@ pub(super) struct Relay {
     lingering: Deadlines<ChannelId>,
     notices: VecDeque<Notice>,
     counters: Arc<ReaderCounters>,
-}
-
-/// Whether channels can be subscribed at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    Up,
-    Down,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +69,7 @@ impl Relay {
             history: History::new(Bounds::standard(limits.history_bytes)),
             router: Router::new(shards, limits.spill_bytes),
             upstream: Reach::Down,
+            told: Reach::Up,
             acknowledged: Vec::new(),
             forbidden: Forbidden::default(),
             lingering: Deadlines::new(CHANNEL_LINGER),
@@ -179,6 +176,7 @@ impl Relay {
     /// The end of a read: hands the shards what it gave.
     pub(super) fn finish_read(&mut self, now: Time) {
         self.settle(now);
+        self.tell_up();
         if let Forbidden { count, first: Some(first) } = std::mem::take(&mut self.forbidden) {
             self.notices.push_back(Notice::Forbidden { channels: count, first: first.as_str().to_owned() });
         }
@@ -192,10 +190,19 @@ impl Relay {
         }
     }
 
+    /// The upstream is not heard: the shards know nothing by themselves.
+    pub(super) fn tell_down(&mut self) {
+        if self.told == Reach::Up {
+            self.told = Reach::Down;
+            self.router.push_to_all(&Delivery::Upstream(Reach::Down));
+        }
+    }
+
     /// The upstream is lost.
     pub(super) fn lost(&mut self, now: Time) {
         assert!(self.acknowledged.is_empty(), "a read is settled before its link is lost");
         self.upstream = Reach::Down;
+        self.tell_down();
         self.subscriptions.clear();
         let lost_at = self.sequence.last();
         let ids: Vec<ChannelId> = self.channels.ids().collect();
@@ -265,6 +272,15 @@ impl Relay {
         }
         if !self.acknowledged.is_empty() {
             self.settle_acknowledged(now);
+        }
+    }
+
+    /// Behind the gaps of what was lost, as soon as nothing of it is awaited any more.
+    fn tell_up(&mut self) {
+        let is_heard = self.upstream == Reach::Up && self.channels.resubscribing() == 0;
+        if self.told == Reach::Down && is_heard {
+            self.told = Reach::Up;
+            self.router.push_to_all(&Delivery::Upstream(Reach::Up));
         }
     }
 
@@ -357,6 +373,7 @@ impl Relay {
                 self.history.mend(id, from, position, GapReason::UpstreamDown);
             }
         }
+        self.tell_up();
         waiting.into_iter().for_each(|(id, waiter)| self.answer(id, waiter));
     }
 

@@ -195,7 +195,7 @@ fn bytes_of_a_socket_that_was_given_up_are_dropped() {
     assert_eq!(rig.outputs(), "close 0");
     rig.go(Input::HungUp { socket: old, cause: HangUp::Reset });
     assert_eq!(rig.outputs(), "");
-    assert_eq!(rig.deliveries(0), ["joined c1 k0 @1 []"]);
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @1 []", "upstream Down"]);
 }
 
 #[test]

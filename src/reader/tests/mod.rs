@@ -64,6 +64,7 @@ impl Rig {
     fn dialing(options: RedisOptions) -> Self {
         let mut rig = Self::new(Upstream::Redis(options), Limits::default(), 1);
         assert_eq!(rig.outputs(), "dial Push, dial Ask");
+        rig.are_told("Down");
         rig
     }
 
@@ -80,7 +81,17 @@ impl Rig {
         rig.receive(rig.push, LOGGED_IN);
         rig.receive(rig.ask, LOGGED_IN);
         rig.outputs();
+        for shard in 0..2 {
+            assert_eq!(rig.deliveries(shard), ["upstream Down", "upstream Up"]);
+        }
         rig
+    }
+
+    /// Both shards are told this of the upstream, and nothing else.
+    fn are_told(&mut self, reach: &str) {
+        for shard in 0..2 {
+            assert_eq!(self.deliveries(shard), [format!("upstream {reach}")]);
+        }
     }
 
     fn go(&mut self, input: Input<'_>) {
