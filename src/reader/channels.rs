@@ -35,6 +35,8 @@ pub(super) struct Channel {
     pub(super) left_at: Time,
     /// True exactly while the deadlines of lingering have an entry for this channel.
     pub(super) is_timed: bool,
+    /// True exactly while the deadlines of forbidden channels have an entry for this one.
+    pub(super) is_retried: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,9 @@ pub(super) enum State {
     /// The upstream was lost after this position: SUBSCRIBE is to be sent when it is back, or under way. Those who
     /// join are answered at once, with a gap.
     Resubscribing { lost_at: Position },
+    /// The upstream was lost after this position and has since not let us read the channel, which shards still want.
+    /// Those who join are answered at once, with a gap. `is_asked`: SUBSCRIBE is to be sent again, or under way.
+    Forbidden { lost_at: Position, is_asked: bool },
 }
 
 /// A join that is not answered yet.
@@ -79,7 +84,7 @@ impl Channels {
 
     pub(super) fn insert(&mut self, name: ChannelName, state: State, now: Time) -> ChannelId {
         self.count(&state, 1);
-        let channel = Channel { name: name.clone(), state, left_at: now, is_timed: false };
+        let channel = Channel { name: name.clone(), state, left_at: now, is_timed: false, is_retried: false };
         let id = ChannelId(self.channels.insert(channel));
         let before = self.ids.insert(name, id);
         assert!(before.is_none(), "a name has one channel");
@@ -111,9 +116,11 @@ impl Channels {
     pub(super) fn waiters(&mut self, id: ChannelId) -> Option<&mut Vec<Waiter>> {
         match &mut self.channels.get_mut(id.0)?.state {
             State::Subscribing { waiters } => Some(waiters),
-            State::Live | State::Lingering | State::Unsubscribing { .. } | State::Resubscribing { .. } => {
-                None
-            }
+            State::Live
+            | State::Lingering
+            | State::Unsubscribing { .. }
+            | State::Resubscribing { .. }
+            | State::Forbidden { .. } => None,
         }
     }
 

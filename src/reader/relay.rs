@@ -4,7 +4,7 @@
 //! whole matter: a shard's messages, its joins' answers and its gaps leave here in the order in which they happened.
 //!
 //! Invariants: each join is answered exactly once; a channel's messages are routed exactly from its acknowledgement to
-//! its loss; a position that was given to a client before a channel's acknowledgement lies before the
+//! its loss; a channel that shards had keeps their routes until they leave, so none of them is deaf without knowing; a position that was given to a client before a channel's acknowledgement lies before the
 //! history's beginning, so nobody resumes across a time in which nobody listened without being told.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::deadlines::Deadlines;
-use crate::base::limits::{CHANNEL_LINGER, Limits};
+use crate::base::limits::{CHANNEL_LINGER, FORBIDDEN_RETRY, Limits};
 use crate::base::position::{Epoch, Position};
 use crate::base::queue::{
     ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Reach,
@@ -44,6 +44,8 @@ pub(super) struct Relay {
     /// Forbidden by what is being read.
     forbidden: Forbidden,
     lingering: Deadlines<ChannelId>,
+    /// Channels that are forbidden though they are wanted: asked again.
+    retries: Deadlines<ChannelId>,
     notices: VecDeque<Notice>,
     counters: Arc<ReaderCounters>,
 }
@@ -73,6 +75,7 @@ impl Relay {
             acknowledged: Vec::new(),
             forbidden: Forbidden::default(),
             lingering: Deadlines::new(CHANNEL_LINGER),
+            retries: Deadlines::new(FORBIDDEN_RETRY),
             notices: VecDeque::new(),
             counters,
         }
@@ -102,7 +105,13 @@ impl Relay {
             State::Subscribing { .. } => {
                 self.channels.waiters(id).expect("the state has waiters").push(waiter);
             }
-            State::Resubscribing { .. } => self.answer_without_upstream(id, waiter),
+            State::Resubscribing { .. } => {
+                self.answer_without_upstream(id, waiter, GapReason::UpstreamDown);
+            }
+            State::Forbidden { .. } => {
+                self.answer_without_upstream(id, waiter, GapReason::Forbidden);
+                self.ask_again(id);
+            }
         }
     }
 
@@ -118,8 +127,9 @@ impl Relay {
                 self.left(now, id);
             }
             State::Resubscribing { .. } => self.left(now, id),
-            // Lingers from its acknowledgement on.
-            State::Subscribing { .. } => {}
+            State::Forbidden { is_asked: false, .. } => self.forget(id),
+            // Lingers from its acknowledgement on, or is forgotten when it is refused.
+            State::Subscribing { .. } | State::Forbidden { is_asked: true, .. } => {}
             State::Lingering | State::Unsubscribing { .. } => {
                 unreachable!("a channel in this state has no route to lose")
             }
@@ -137,7 +147,7 @@ impl Relay {
         match self.channels.state(id) {
             State::Live | State::Lingering | State::Unsubscribing { .. } => {}
             // Still of the subscription before, whose end is under way: not of the one that is awaited.
-            State::Subscribing { .. } | State::Resubscribing { .. } => return,
+            State::Subscribing { .. } | State::Resubscribing { .. } | State::Forbidden { .. } => return,
         }
         let position = self.sequence.take();
         self.counters.cells.messages_received.add(1);
@@ -152,7 +162,7 @@ impl Relay {
             Event::Unsubscribed(id) => self.unsubscribed(id),
             Event::Forbidden(ids) => {
                 self.settle(now);
-                ids.into_iter().for_each(|id| self.forbid(id));
+                ids.into_iter().for_each(|id| self.forbid(now, id));
             }
             Event::Nothing => {}
         }
@@ -185,8 +195,13 @@ impl Relay {
     /// The upstream can be asked from here on; everything that was lost is to be subscribed again.
     pub(super) fn reached(&mut self) {
         self.upstream = Reach::Up;
-        for id in self.channels.ids() {
-            self.subscriptions.want(id);
+        let ids: Vec<ChannelId> = self.channels.ids().collect();
+        for id in ids {
+            if let State::Forbidden { .. } = self.channels.state(id) {
+                self.ask_again(id);
+            } else {
+                self.subscriptions.want(id);
+            }
         }
     }
 
@@ -212,11 +227,22 @@ impl Relay {
                     self.forget(id);
                     continue;
                 }
+                State::Forbidden { .. } if self.router.routes(id).is_empty() => {
+                    self.forget(id);
+                    continue;
+                }
+                // Lost before, and longer.
+                &State::Forbidden { lost_at, .. } => {
+                    self.channels.change(id, State::Forbidden { lost_at, is_asked: false });
+                }
                 State::Resubscribing { .. } => {}
                 State::Live | State::Lingering | State::Subscribing { .. } => {
                     let before = self.channels.change(id, State::Resubscribing { lost_at });
                     if let State::Subscribing { waiters } = before {
-                        waiters.into_iter().for_each(|waiter| self.answer_without_upstream(id, waiter));
+                        let reason = GapReason::UpstreamDown;
+                        waiters
+                            .into_iter()
+                            .for_each(|waiter| self.answer_without_upstream(id, waiter, reason));
                     }
                 }
             }
@@ -235,10 +261,13 @@ impl Relay {
         while let Some(id) = self.lingering.take_due(now) {
             self.linger_over(now, id);
         }
+        while let Some(id) = self.retries.take_due(now) {
+            self.retry(now, id);
+        }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        [self.history.next_deadline(), self.lingering.next()].into_iter().flatten().min()
+        [self.history.next_deadline(), self.lingering.next(), self.retries.next()].into_iter().flatten().min()
     }
 
     pub(super) fn next_delivery(&mut self, shard: ShardIndex) -> Option<Delivery> {
@@ -317,8 +346,7 @@ impl Relay {
     }
 
     /// The answer to a join at a time when nobody listens: what there is, and the gap that has begun.
-    fn answer_without_upstream(&mut self, id: ChannelId, waiter: Waiter) {
-        let reason = GapReason::UpstreamDown;
+    fn answer_without_upstream(&mut self, id: ChannelId, waiter: Waiter, reason: GapReason) {
         let outcome = match waiter.since {
             Since::Now => {
                 let gap = Some(JoinGap { from: self.sequence.last(), reason });
@@ -348,6 +376,7 @@ impl Relay {
     fn settle_acknowledged(&mut self, now: Time) {
         let mut waiting = Vec::new();
         let mut lost: BTreeMap<Position, Vec<ChannelId>> = BTreeMap::new();
+        let mut allowed: BTreeMap<Position, Vec<ChannelId>> = BTreeMap::new();
         // A position of its own: what any client was given before lies below it.
         let mut fresh: Option<Position> = None;
         for id in std::mem::take(&mut self.acknowledged) {
@@ -360,6 +389,7 @@ impl Relay {
                     waiting.extend(waiters.into_iter().map(|waiter| (id, waiter)));
                 }
                 State::Resubscribing { lost_at } => lost.entry(lost_at).or_default().push(id),
+                State::Forbidden { lost_at, .. } => allowed.entry(lost_at).or_default().push(id),
                 State::Live | State::Lingering | State::Unsubscribing { .. } => {
                     unreachable!("only a channel that awaits it is acknowledged")
                 }
@@ -368,9 +398,11 @@ impl Relay {
                 self.left(now, id);
             }
         }
-        for (from, ids) in lost {
-            for (id, position) in self.gap(from, &ids, GapReason::UpstreamDown) {
-                self.history.mend(id, from, position, GapReason::UpstreamDown);
+        for (reason, lost) in [(GapReason::UpstreamDown, lost), (GapReason::Forbidden, allowed)] {
+            for (from, ids) in lost {
+                for (id, position) in self.gap(from, &ids, reason) {
+                    self.history.mend(id, from, position, reason);
+                }
             }
         }
         self.tell_up();
@@ -401,28 +433,71 @@ impl Relay {
             State::Live
             | State::Lingering
             | State::Unsubscribing { is_sent: false }
-            | State::Resubscribing { .. } => unreachable!("only a channel that awaits it is unsubscribed"),
+            | State::Resubscribing { .. }
+            | State::Forbidden { .. } => unreachable!("only a channel that awaits it is unsubscribed"),
         }
     }
 
-    /// The upstream does not let us read the channel: those who wait are told, and those who had it.
-    fn forbid(&mut self, id: ChannelId) {
-        match self.channels.change(id, State::Lingering) {
-            State::Subscribing { waiters } => {
+    /// The upstream does not let us read the channel. Those who wait are told; those who had it are told and keep it,
+    /// for the day on which it is allowed again.
+    fn forbid(&mut self, now: Time, id: ChannelId) {
+        let is_wanted = !self.router.routes(id).is_empty();
+        match *self.channels.state(id) {
+            State::Subscribing { .. } => {
+                self.note_forbidden(id);
+                let waiters = std::mem::take(self.channels.waiters(id).expect("the state has waiters"));
                 waiters.into_iter().for_each(|waiter| self.joined(waiter, JoinOutcome::Forbidden));
+                self.forget(id);
             }
-            State::Resubscribing { lost_at } => {
+            State::Resubscribing { lost_at } if is_wanted => {
+                self.note_forbidden(id);
                 self.gap(lost_at, &[id], GapReason::Forbidden);
+                self.channels.change(id, State::Forbidden { lost_at, is_asked: false });
+                self.watch_forbidden(now, id);
             }
+            // As before.
+            State::Forbidden { lost_at, .. } if is_wanted => {
+                self.channels.change(id, State::Forbidden { lost_at, is_asked: false });
+            }
+            State::Resubscribing { .. } | State::Forbidden { .. } => self.forget(id),
             State::Live | State::Lingering | State::Unsubscribing { .. } => {
                 unreachable!("only a channel that awaits an acknowledgement is forbidden")
             }
         }
-        if let Some(channel) = self.channels.get(id) {
-            self.forbidden.count += 1;
-            self.forbidden.first.get_or_insert_with(|| channel.name.clone());
+    }
+
+    fn note_forbidden(&mut self, id: ChannelId) {
+        let channel = self.channels.get(id).expect("the channel is there");
+        self.forbidden.count += 1;
+        self.forbidden.first.get_or_insert_with(|| channel.name.clone());
+    }
+
+    /// Asks for a channel that was forbidden, unless that is under way, or nobody can be asked.
+    fn ask_again(&mut self, id: ChannelId) {
+        if let State::Forbidden { lost_at, is_asked: false } = *self.channels.state(id)
+            && self.upstream == Reach::Up
+        {
+            self.channels.change(id, State::Forbidden { lost_at, is_asked: true });
+            self.subscriptions.want(id);
         }
-        self.forget(id);
+    }
+
+    /// One entry a channel, as long as it is forbidden.
+    fn watch_forbidden(&mut self, now: Time, id: ChannelId) {
+        let channel = self.channels.get_mut(id).expect("the channel is there");
+        if !std::mem::replace(&mut channel.is_retried, true) {
+            self.retries.add(now, id);
+        }
+    }
+
+    /// The entry of a channel that was forbidden came due.
+    fn retry(&mut self, now: Time, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        channel.is_retried = false;
+        if let State::Forbidden { .. } = self.channels.state(id) {
+            self.ask_again(id);
+            self.watch_forbidden(now, id);
+        }
     }
 
     /// The channel's last route went, or it is seen to have none: it lingers from now on.
@@ -458,6 +533,7 @@ impl Relay {
             State::Resubscribing { .. }
             | State::Subscribing { .. }
             | State::Live
+            | State::Forbidden { .. }
             | State::Unsubscribing { .. } => {}
         }
     }

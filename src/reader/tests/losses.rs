@@ -216,7 +216,100 @@ fn a_channel_that_is_forbidden_when_redis_is_back_is_told_to_those_who_had_it() 
     );
     assert_eq!(rig.deliveries(1), ["upstream Down", "gap k5@4 from 3 forbidden", "upstream Up"]);
     assert_eq!(rig.counters.cells.redis_up.get(), 1);
+}
+
+const NOPERM: &[u8] = b"-NOPERM No permissions to access a channel\r\n";
+
+/// As `live`, but `a` is forbidden since Redis came back in slots 2 and 3; everybody has been told.
+fn forbidden() -> Rig {
+    let mut rig = live();
+    rig.lose();
+    rig.come_back(2);
+    rig.sent();
+    rig.receive(rig.push, NOPERM);
+    rig.sent();
+    rig.receive(rig.push, &[NOPERM, &subscribed(&["b"])].concat());
+    assert_eq!(rig.outputs(), r#"Forbidden { channels: 1, first: "a" }, Up { outage: 2s }"#);
+    rig.deliveries(0);
+    assert_eq!(rig.deliveries(1), ["upstream Down", "gap k5@4 from 3 forbidden", "upstream Up"]);
+    rig
+}
+
+#[test]
+fn who_joins_a_channel_that_became_forbidden_is_told_so_and_it_is_asked_for_again() {
+    let mut rig = forbidden();
+    rig.join(0, 0, "a", 7);
+    rig.join_after(1, 5, "a", 8, 1);
+    assert_eq!(rig.deliveries(0), ["joined c7 k0 @5 [] gap 5 forbidden"]);
+    assert_eq!(rig.deliveries(1), ["joined c8 k5 @6 [2:one 6:gap-from-2-forbidden]"]);
+    assert_eq!(rig.sent(), "SUBSCRIBE a", "once for both");
+    rig.receive(rig.push, NOPERM);
+    assert_eq!((rig.deliveries(0), rig.outputs()), (Vec::new(), String::new()), "nothing is new");
+    assert_eq!(rig.sent(), "");
+}
+
+#[test]
+fn a_channel_that_is_allowed_again_is_live_for_those_who_had_it_all_the_time() {
+    let mut rig = forbidden();
+    rig.join(0, 0, "a", 7);
+    rig.deliveries(0);
+    rig.sent();
+    rig.receive(rig.push, &[subscribed(&["a"]), messages(&[("a", "back")])].concat());
+    assert_eq!(rig.deliveries(0), ["gap k0@6 from 3 forbidden", "batch 7:k0:back"]);
+    assert_eq!(rig.deliveries(1), ["gap k5@6 from 3 forbidden", "batch 7:k5:back"]);
+    rig.join_after(1, 5, "a", 8, 1);
+    assert_eq!(rig.deliveries(1), ["joined c8 k5 @7 [2:one 6:gap-from-3-forbidden 7:back]"]);
+    rig.join(1, 5, "a", 9);
+    assert_eq!(rig.deliveries(1), ["joined c9 k5 @7 []"], "it is live like any other");
+}
+
+#[test]
+fn a_forbidden_channel_is_asked_for_every_30_s_and_when_redis_is_back() {
+    let mut rig = forbidden();
+    for _ in 0..3 {
+        let mut seconds = 0;
+        while rig.sent() != "SUBSCRIBE a" {
+            seconds += 1;
+            rig.pass(Duration::from_secs(1));
+            // Neither link is silent for so long that it would be asked whether it lives.
+            for socket in [rig.push, rig.ask] {
+                rig.receive(socket, b">1\r\n+new\r\n");
+            }
+        }
+        assert!((30..=31).contains(&seconds), "{seconds}");
+        rig.receive(rig.push, NOPERM);
+    }
+    rig.lose();
+    rig.join(0, 0, "a", 7);
+    assert_eq!(rig.deliveries(0), ["upstream Down", "joined c7 k0 @5 [] gap 5 forbidden"]);
+    rig.come_back(4);
+    assert_eq!(rig.sent(), "SUBSCRIBE a b");
+    rig.receive(rig.push, &subscribed(&["a", "b"]));
+    assert_eq!(rig.deliveries(1), ["upstream Down", "gap k5@7 from 3 forbidden", "upstream Up"],);
+}
+
+#[test]
+fn a_forbidden_channel_is_forgotten_when_nobody_wants_it() {
+    let mut rig = forbidden();
     rig.leave(0, 0, "a");
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 2);
+    rig.leave(1, 5, "a");
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 1);
+    // The same while it is asked for: by the refusal, or by the loss of the link.
+    for is_refused in [true, false] {
+        let mut rig = forbidden();
+        rig.join(0, 0, "a", 7);
+        assert_eq!(rig.sent(), "SUBSCRIBE a");
+        rig.leave(0, 0, "a");
+        rig.leave(1, 5, "a");
+        assert_eq!(rig.counters.cells.upstream_channels.get(), 2, "its answer is awaited");
+        if is_refused {
+            rig.receive(rig.push, NOPERM);
+        } else {
+            rig.lose();
+        }
+        assert_eq!(rig.counters.cells.upstream_channels.get(), 1);
+    }
 }
 
 #[test]
