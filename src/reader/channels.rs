@@ -3,7 +3,8 @@
 //! A channel that is in no state here is idle: nobody wants it and nothing is known of it. Names are found by hash;
 //! order never comes from the hash but from the slab, so a run repeats exactly. Knows nothing of routes or of bytes.
 //!
-//! Invariants: each name has one channel and each channel one name; `resubscribing` counts the channels in that state.
+//! Invariants: each name has one channel and each channel one name; `resubscribing` and `unsubscribing` count the
+//! channels in that state.
 //! Cost: finding a channel is one hash of its name.
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub(super) struct Channels {
     ids: HashMap<ChannelName, ChannelId, Seeded>,
     channels: Slab<Channel>,
     resubscribing: usize,
+    unsubscribing: usize,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,12 @@ impl ChannelId {
 
 impl Channels {
     pub(super) fn new(seed: u64) -> Self {
-        Self { ids: HashMap::with_hasher(Seeded(seed)), channels: Slab::default(), resubscribing: 0 }
+        Self {
+            ids: HashMap::with_hasher(Seeded(seed)),
+            channels: Slab::default(),
+            resubscribing: 0,
+            unsubscribing: 0,
+        }
     }
 
     // Hot: once per message; one hash.
@@ -143,17 +150,22 @@ impl Channels {
         self.resubscribing
     }
 
+    /// How many channels are about to end.
+    pub(super) fn unsubscribing(&self) -> usize {
+        self.unsubscribing
+    }
+
     pub(super) fn len(&self) -> usize {
         self.channels.len()
     }
 
     fn count(&mut self, state: &State, change: isize) {
-        if matches!(state, State::Resubscribing { .. }) {
-            self.resubscribing = self
-                .resubscribing
-                .checked_add_signed(change)
-                .expect("as many channels leave a state as enter it");
-        }
+        let count = match state {
+            State::Resubscribing { .. } => &mut self.resubscribing,
+            State::Unsubscribing { .. } => &mut self.unsubscribing,
+            State::Subscribing { .. } | State::Live | State::Lingering | State::Forbidden { .. } => return,
+        };
+        *count = count.checked_add_signed(change).expect("as many channels leave a state as enter it");
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::deadlines::Deadlines;
-use crate::base::limits::{CHANNEL_LINGER, FORBIDDEN_RETRY, Limits};
+use crate::base::limits::{CHANNEL_LINGER, CHANNELS_ENDING, FORBIDDEN_RETRY, Limits};
 use crate::base::position::{Epoch, Position};
 use crate::base::queue::{
     ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Reach,
@@ -43,10 +43,12 @@ pub(super) struct Relay {
     acknowledged: Vec<ChannelId>,
     /// Forbidden by what is being read.
     forbidden: Forbidden,
-    lingering: Deadlines<ChannelId>,
+    /// Each with the time it was left when its entry was made.
+    lingering: Deadlines<(ChannelId, Time)>,
     /// Channels that are forbidden though they are wanted: asked again.
     retries: Deadlines<ChannelId>,
     notices: VecDeque<Notice>,
+    channels_max: usize,
     counters: Arc<ReaderCounters>,
 }
 
@@ -77,6 +79,7 @@ impl Relay {
             lingering: Deadlines::new(CHANNEL_LINGER),
             retries: Deadlines::new(FORBIDDEN_RETRY),
             notices: VecDeque::new(),
+            channels_max: limits.channels,
             counters,
         }
     }
@@ -89,7 +92,8 @@ impl Relay {
     pub(super) fn join(&mut self, now: Time, name: ChannelName, waiter: Waiter) {
         let id = match self.channels.find(name.as_bytes()) {
             Some(id) => id,
-            None => self.begin(now, name),
+            None if self.makes_room(now) => self.begin(now, name),
+            None => return self.joined(waiter, JoinOutcome::Full),
         };
         self.router.add(id, Route { shard: waiter.shard, channel: waiter.channel });
         match *self.channels.state(id) {
@@ -258,7 +262,7 @@ impl Relay {
 
     pub(super) fn tick(&mut self, now: Time) {
         self.history.sweep(now);
-        while let Some(id) = self.lingering.take_due(now) {
+        while let Some((id, _)) = self.lingering.take_due(now) {
             self.linger_over(now, id);
         }
         while let Some(id) = self.retries.take_due(now) {
@@ -510,8 +514,57 @@ impl Relay {
     fn watch(&mut self, now: Time, id: ChannelId) {
         let channel = self.channels.get_mut(id).expect("the channel is there");
         if !std::mem::replace(&mut channel.is_timed, true) {
-            self.lingering.add(now, id);
+            self.lingering.add(now, (id, channel.left_at));
         }
+    }
+
+    /// Whether there is room for one more channel; ends one that lingers if that is what it takes. Names come from
+    /// clients: their number must have a bound, and what nobody wants at present is the least loss.
+    fn makes_room(&mut self, now: Time) -> bool {
+        let count = self.channels.len();
+        if count < self.channels_max {
+            return true;
+        }
+        if count >= self.channels_max + CHANNELS_ENDING {
+            return false;
+        }
+        count - self.channels.unsubscribing() < self.channels_max || self.end_longest_lingering(now)
+    }
+
+    /// Ends the channel that has lingered longest; false if none lingers. A channel that was joined and left again since
+    /// its entry was made goes to the end of the queue, once for each time it was left: that pays for the search.
+    fn end_longest_lingering(&mut self, now: Time) -> bool {
+        while let Some((id, left_at)) = self.lingering.take_due(Time::from_nanos(u64::MAX)) {
+            let Some(channel) = self.channels.get_mut(id) else { continue };
+            channel.is_timed = false;
+            let was_left_again = channel.left_at != left_at;
+            if !self.router.routes(id).is_empty() {
+                continue;
+            }
+            match self.channels.state(id) {
+                State::Lingering | State::Resubscribing { .. } if was_left_again => self.watch(now, id),
+                State::Lingering => {
+                    self.end(id);
+                    return true;
+                }
+                State::Resubscribing { .. } if self.upstream == Reach::Down => {
+                    self.forget(id);
+                    return true;
+                }
+                // It lingers from its acknowledgement on, or has ended.
+                State::Resubscribing { .. }
+                | State::Subscribing { .. }
+                | State::Live
+                | State::Forbidden { .. }
+                | State::Unsubscribing { .. } => {}
+            }
+        }
+        false
+    }
+
+    fn end(&mut self, id: ChannelId) {
+        self.channels.change(id, State::Unsubscribing { is_sent: false });
+        self.subscriptions.unwant(id);
     }
 
     /// The channel's entry came due.
@@ -524,10 +577,7 @@ impl Relay {
         }
         match self.channels.state(id) {
             State::Lingering | State::Resubscribing { .. } if !is_over => self.watch(now, id),
-            State::Lingering => {
-                self.channels.change(id, State::Unsubscribing { is_sent: false });
-                self.subscriptions.unwant(id);
-            }
+            State::Lingering => self.end(id),
             // While the upstream is there its SUBSCRIBE is under way, and it lingers from its acknowledgement on.
             State::Resubscribing { .. } if self.upstream == Reach::Down => self.forget(id),
             State::Resubscribing { .. }
