@@ -101,6 +101,11 @@ pub const HISTORY_BYTES: usize = 64 * KIB;
 pub const HISTORY_AGE: Duration = Duration::from_secs(60);
 /// How long the reader stays subscribed to a channel without subscribers: at least the age of its history.
 pub const CHANNEL_LINGER: Duration = HISTORY_AGE;
+/// Channels beyond `limits.channels` whose UNSUBSCRIBE is awaited, so that others have their place. Beyond: as if none
+/// lingered.
+pub const CHANNELS_ENDING: usize = 16 * KIB;
+/// How often a channel that Redis forbade while it had subscribers is asked for again, joins apart.
+pub const FORBIDDEN_RETRY: Duration = Duration::from_secs(30);
 /// Channels in one SUBSCRIBE command.
 pub const SUBSCRIBE_BATCH: usize = 512;
 /// SUBSCRIBE and UNSUBSCRIBE commands that Redis has not answered yet; more channels wait for an answer.

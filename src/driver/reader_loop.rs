@@ -2,7 +2,7 @@
 //!
 //! A turn: reap the ring -> outcomes of dials -> controls of the shards -> timers -> fill the queues -> send; when none
 //! of these found anything to do, rest. What a full queue does not take stays in the machine, which bounds it; it is
-//! offered again every millisecond.
+//! offered again every millisecond, and controls are not taken while too much of it is there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -151,10 +151,18 @@ impl ReaderLoop {
         is_busy
     }
 
-    /// Takes what the shards have sent, up to a bound, so that messages are not held up by a storm of joins.
+    /// Takes what the shards have sent, up to a bound, so that messages are not held up by a storm of joins. The answers
+    /// go into the queues as they come: in a storm of resumes they are larger together than what the machine keeps.
     fn take_controls(&mut self, now: Time) -> bool {
+        let mut is_busy = false;
         for count in 0..CONTROLS_PER_TURN {
-            let Ok(control) = self.parts.controls.try_recv() else { return count > 0 };
+            if !self.parts.reader.takes_control() {
+                is_busy |= self.fill_queues(now);
+                if !self.parts.reader.takes_control() {
+                    return is_busy || count > 0;
+                }
+            }
+            let Ok(control) = self.parts.controls.try_recv() else { return is_busy || count > 0 };
             self.parts.reader.handle(now, Input::Control(control));
             self.carry_out();
         }
@@ -210,8 +218,12 @@ impl ReaderLoop {
         let mut is_busy = false;
         for (index, shard) in (0..).map(ShardIndex).zip(&self.parts.shards) {
             let mut has_new = false;
-            while shard.has_room() {
-                let Some(delivery) = self.parts.reader.next_delivery(index) else { break };
+            // Looked at once an item: a queue that gets room behind a second look would never be tried again.
+            let is_full = loop {
+                if !shard.has_room() {
+                    break true;
+                }
+                let Some(delivery) = self.parts.reader.next_delivery(index) else { break false };
                 let bytes = delivery.queue_bytes() as u64;
                 shard.counters.queue_bytes.fetch_add(bytes, Ordering::Relaxed);
                 match shard.queue.try_send(delivery) {
@@ -224,8 +236,8 @@ impl ReaderLoop {
                         shard.counters.queue_bytes.fetch_sub(bytes, Ordering::Relaxed);
                     }
                 }
-            }
-            if !shard.has_room() {
+            };
+            if is_full {
                 self.retry_at = Some(now.after(QUEUE_RETRY));
             }
             if has_new {
@@ -245,7 +257,9 @@ impl ReaderLoop {
             .rest(|| {
                 let has_order = parts.orders.present() > if *draining { Order::Drain } else { Order::Work };
                 let has_dial = parts.dialer.as_ref().is_some_and(Dialer::has_result);
-                ring.is_awake(now, deadline) || !parts.controls.is_empty() || has_dial || has_order
+                // Controls that the machine does not take wait for a queue, which is tried again at `retry_at`.
+                let has_control = !parts.controls.is_empty() && parts.reader.takes_control();
+                ring.is_awake(now, deadline) || has_control || has_dial || has_order
             })
             .await;
     }
@@ -290,6 +304,10 @@ impl ReaderLoop {
                 // The server ends the process; if it has gone already, that is under way.
                 let _ = self.parts.reports.send(Report::Refused { reason });
             }
+            Notice::AskLost { reason } => {
+                tracing::warn!(reason, "redis takes no publishes; its messages are heard");
+            }
+            Notice::AskBack => tracing::info!("redis takes publishes again"),
             Notice::Forbidden { channels, first } => {
                 tracing::warn!(channels, first, "redis does not let courier read channels: see ACL LIST");
             }

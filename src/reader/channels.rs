@@ -3,7 +3,8 @@
 //! A channel that is in no state here is idle: nobody wants it and nothing is known of it. Names are found by hash;
 //! order never comes from the hash but from the slab, so a run repeats exactly. Knows nothing of routes or of bytes.
 //!
-//! Invariants: each name has one channel and each channel one name; `resubscribing` counts the channels in that state.
+//! Invariants: each name has one channel and each channel one name; `resubscribing` and `unsubscribing` count the
+//! channels in that state.
 //! Cost: finding a channel is one hash of its name.
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub(super) struct Channels {
     ids: HashMap<ChannelName, ChannelId, Seeded>,
     channels: Slab<Channel>,
     resubscribing: usize,
+    unsubscribing: usize,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(super) struct Channel {
     pub(super) left_at: Time,
     /// True exactly while the deadlines of lingering have an entry for this channel.
     pub(super) is_timed: bool,
+    /// True exactly while the deadlines of forbidden channels have an entry for this one.
+    pub(super) is_retried: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +54,9 @@ pub(super) enum State {
     /// The upstream was lost after this position: SUBSCRIBE is to be sent when it is back, or under way. Those who
     /// join are answered at once, with a gap.
     Resubscribing { lost_at: Position },
+    /// The upstream was lost after this position and has since not let us read the channel, which shards still want.
+    /// Those who join are answered at once, with a gap. `is_asked`: SUBSCRIBE is to be sent again, or under way.
+    Forbidden { lost_at: Position, is_asked: bool },
 }
 
 /// A join that is not answered yet.
@@ -69,7 +76,12 @@ impl ChannelId {
 
 impl Channels {
     pub(super) fn new(seed: u64) -> Self {
-        Self { ids: HashMap::with_hasher(Seeded(seed)), channels: Slab::default(), resubscribing: 0 }
+        Self {
+            ids: HashMap::with_hasher(Seeded(seed)),
+            channels: Slab::default(),
+            resubscribing: 0,
+            unsubscribing: 0,
+        }
     }
 
     // Hot: once per message; one hash.
@@ -79,7 +91,7 @@ impl Channels {
 
     pub(super) fn insert(&mut self, name: ChannelName, state: State, now: Time) -> ChannelId {
         self.count(&state, 1);
-        let channel = Channel { name: name.clone(), state, left_at: now, is_timed: false };
+        let channel = Channel { name: name.clone(), state, left_at: now, is_timed: false, is_retried: false };
         let id = ChannelId(self.channels.insert(channel));
         let before = self.ids.insert(name, id);
         assert!(before.is_none(), "a name has one channel");
@@ -111,9 +123,11 @@ impl Channels {
     pub(super) fn waiters(&mut self, id: ChannelId) -> Option<&mut Vec<Waiter>> {
         match &mut self.channels.get_mut(id.0)?.state {
             State::Subscribing { waiters } => Some(waiters),
-            State::Live | State::Lingering | State::Unsubscribing { .. } | State::Resubscribing { .. } => {
-                None
-            }
+            State::Live
+            | State::Lingering
+            | State::Unsubscribing { .. }
+            | State::Resubscribing { .. }
+            | State::Forbidden { .. } => None,
         }
     }
 
@@ -136,17 +150,22 @@ impl Channels {
         self.resubscribing
     }
 
+    /// How many channels are about to end.
+    pub(super) fn unsubscribing(&self) -> usize {
+        self.unsubscribing
+    }
+
     pub(super) fn len(&self) -> usize {
         self.channels.len()
     }
 
     fn count(&mut self, state: &State, change: isize) {
-        if matches!(state, State::Resubscribing { .. }) {
-            self.resubscribing = self
-                .resubscribing
-                .checked_add_signed(change)
-                .expect("as many channels leave a state as enter it");
-        }
+        let count = match state {
+            State::Resubscribing { .. } => &mut self.resubscribing,
+            State::Unsubscribing { .. } => &mut self.unsubscribing,
+            State::Subscribing { .. } | State::Live | State::Lingering | State::Forbidden { .. } => return,
+        };
+        *count = count.checked_add_signed(change).expect("as many channels leave a state as enter it");
     }
 }
 

@@ -3,7 +3,8 @@
 //! Contract of a turn: the driver calls `Reader::handle` for each input and carries out the
 //! outputs in order; then, for each shard, it moves deliveries from `next_delivery` into the shard's queue while the
 //! queue has room; then, for each socket in `to_send`, it sends `outgoing`, and reports how much the kernel took with
-//! `sent`.
+//! `sent`. Before each control it asks `takes_control`: while that is false, deliveries are moved and controls wait in
+//! their queue, in order.
 
 use crate::base::queue::Control;
 use crate::base::socket::{HangUp, Slot, SocketKey};
@@ -58,13 +59,17 @@ pub enum Output {
 /// One line of the log each; never one a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// Connected, logged in and every wanted channel subscribed.
+    /// The push link is logged in and every wanted channel subscribed.
     Up { outage: std::time::Duration },
     /// Lost, and why.
     Down { reason: String },
     /// Redis said no in a way that will not mend by itself (wrong password, RESP2 only, not Redis at all). The driver
     /// ends the process with exit code 2 if this comes before the first `Up`.
     Refused { reason: String },
+    /// The ask link is lost, and why: nothing can be published through courier, while everything is heard.
+    AskLost { reason: String },
+    /// The ask link is back.
+    AskBack,
     /// Redis does not let courier read these channels.
     Forbidden { channels: usize, first: String },
     /// A shard could not take its messages; so many bytes are owed as a gap.

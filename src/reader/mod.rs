@@ -135,6 +135,7 @@ impl Reader {
         let mut relay = Relay::new(epoch, shards, &limits, seed, Arc::clone(&counters));
         let source = match upstream {
             Upstream::Redis(redis) => {
+                relay.tell_down();
                 Source::Redis(Box::new(Redis::new(redis, seed, start, Arc::clone(&counters))))
             }
             Upstream::Embedded(embedded) => {
@@ -149,6 +150,13 @@ impl Reader {
 
     pub fn epoch(&self) -> Epoch {
         self.relay.epoch()
+    }
+
+    /// Whether the answer to one more [`Input::Control`] has room. While it has not, the driver moves deliveries into
+    /// the queues and lets controls wait in theirs: an answer without room would have to leave out its replay.
+    // Hot: once per control.
+    pub fn takes_control(&self) -> bool {
+        self.relay.takes_control()
     }
 
     pub fn handle(&mut self, now: Time, input: Input<'_>) {

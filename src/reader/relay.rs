@@ -4,7 +4,7 @@
 //! whole matter: a shard's messages, its joins' answers and its gaps leave here in the order in which they happened.
 //!
 //! Invariants: each join is answered exactly once; a channel's messages are routed exactly from its acknowledgement to
-//! its loss; a position that was given to a client before a channel's acknowledgement lies before the
+//! its loss; a channel that shards had keeps their routes until they leave, so none of them is deaf without knowing; a position that was given to a client before a channel's acknowledgement lies before the
 //! history's beginning, so nobody resumes across a time in which nobody listened without being told.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::deadlines::Deadlines;
-use crate::base::limits::{CHANNEL_LINGER, Limits};
+use crate::base::limits::{CHANNEL_LINGER, CHANNELS_ENDING, FORBIDDEN_RETRY, Limits};
 use crate::base::position::{Epoch, Position};
 use crate::base::queue::{
-    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Replayed,
-    ShardIndex, Since,
+    ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Reach,
+    Replayed, ShardIndex, Since,
 };
 use crate::base::socket::SocketKey;
 use crate::base::time::Time;
@@ -35,21 +35,21 @@ pub(super) struct Relay {
     sequence: Sequence,
     history: History,
     router: Router,
+    /// Whether channels can be subscribed at present.
     upstream: Reach,
+    /// What the shards know of it: up, unless they were told otherwise, and again when all that was lost is heard.
+    told: Reach,
     /// Acknowledged by what is being read; settled before the next message and at the read's end.
     acknowledged: Vec<ChannelId>,
     /// Forbidden by what is being read.
     forbidden: Forbidden,
-    lingering: Deadlines<ChannelId>,
+    /// Each with the time it was left when its entry was made.
+    lingering: Deadlines<(ChannelId, Time)>,
+    /// Channels that are forbidden though they are wanted: asked again.
+    retries: Deadlines<ChannelId>,
     notices: VecDeque<Notice>,
+    channels_max: usize,
     counters: Arc<ReaderCounters>,
-}
-
-/// Whether channels can be subscribed at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    Up,
-    Down,
 }
 
 #[derive(Debug, Default)]
@@ -73,10 +73,13 @@ impl Relay {
             history: History::new(Bounds::standard(limits.history_bytes)),
             router: Router::new(shards, limits.spill_bytes),
             upstream: Reach::Down,
+            told: Reach::Up,
             acknowledged: Vec::new(),
             forbidden: Forbidden::default(),
             lingering: Deadlines::new(CHANNEL_LINGER),
+            retries: Deadlines::new(FORBIDDEN_RETRY),
             notices: VecDeque::new(),
+            channels_max: limits.channels,
             counters,
         }
     }
@@ -89,7 +92,8 @@ impl Relay {
     pub(super) fn join(&mut self, now: Time, name: ChannelName, waiter: Waiter) {
         let id = match self.channels.find(name.as_bytes()) {
             Some(id) => id,
-            None => self.begin(now, name),
+            None if self.makes_room(now) => self.begin(now, name),
+            None => return self.joined(waiter, JoinOutcome::Full),
         };
         self.router.add(id, Route { shard: waiter.shard, channel: waiter.channel });
         match *self.channels.state(id) {
@@ -105,7 +109,13 @@ impl Relay {
             State::Subscribing { .. } => {
                 self.channels.waiters(id).expect("the state has waiters").push(waiter);
             }
-            State::Resubscribing { .. } => self.answer_without_upstream(id, waiter),
+            State::Resubscribing { .. } => {
+                self.answer_without_upstream(id, waiter, GapReason::UpstreamDown);
+            }
+            State::Forbidden { .. } => {
+                self.answer_without_upstream(id, waiter, GapReason::Forbidden);
+                self.ask_again(id);
+            }
         }
     }
 
@@ -121,8 +131,9 @@ impl Relay {
                 self.left(now, id);
             }
             State::Resubscribing { .. } => self.left(now, id),
-            // Lingers from its acknowledgement on.
-            State::Subscribing { .. } => {}
+            State::Forbidden { is_asked: false, .. } => self.forget(id),
+            // Lingers from its acknowledgement on, or is forgotten when it is refused.
+            State::Subscribing { .. } | State::Forbidden { is_asked: true, .. } => {}
             State::Lingering | State::Unsubscribing { .. } => {
                 unreachable!("a channel in this state has no route to lose")
             }
@@ -130,7 +141,8 @@ impl Relay {
     }
 
     /// A message from the upstream.
-    // Hot: once per message; one hash of the name, one copy into the history, one into the chunk.
+    // Hot: once per message; one hash of the name, one copy into the history, one into the buffer of the read, which
+    // is copied once more, whole, into the chunk that the shards share.
     pub(super) fn message(&mut self, now: Time, name: &[u8], payload: &[u8]) {
         if !self.acknowledged.is_empty() {
             self.settle(now);
@@ -139,7 +151,7 @@ impl Relay {
         match self.channels.state(id) {
             State::Live | State::Lingering | State::Unsubscribing { .. } => {}
             // Still of the subscription before, whose end is under way: not of the one that is awaited.
-            State::Subscribing { .. } | State::Resubscribing { .. } => return,
+            State::Subscribing { .. } | State::Resubscribing { .. } | State::Forbidden { .. } => return,
         }
         let position = self.sequence.take();
         self.counters.cells.messages_received.add(1);
@@ -154,7 +166,7 @@ impl Relay {
             Event::Unsubscribed(id) => self.unsubscribed(id),
             Event::Forbidden(ids) => {
                 self.settle(now);
-                ids.into_iter().for_each(|id| self.forbid(id));
+                ids.into_iter().for_each(|id| self.forbid(now, id));
             }
             Event::Nothing => {}
         }
@@ -178,6 +190,7 @@ impl Relay {
     /// The end of a read: hands the shards what it gave.
     pub(super) fn finish_read(&mut self, now: Time) {
         self.settle(now);
+        self.tell_up();
         if let Forbidden { count, first: Some(first) } = std::mem::take(&mut self.forbidden) {
             self.notices.push_back(Notice::Forbidden { channels: count, first: first.as_str().to_owned() });
         }
@@ -186,8 +199,21 @@ impl Relay {
     /// The upstream can be asked from here on; everything that was lost is to be subscribed again.
     pub(super) fn reached(&mut self) {
         self.upstream = Reach::Up;
-        for id in self.channels.ids() {
-            self.subscriptions.want(id);
+        let ids: Vec<ChannelId> = self.channels.ids().collect();
+        for id in ids {
+            if let State::Forbidden { .. } = self.channels.state(id) {
+                self.ask_again(id);
+            } else {
+                self.subscriptions.want(id);
+            }
+        }
+    }
+
+    /// The upstream is not heard: the shards know nothing by themselves.
+    pub(super) fn tell_down(&mut self) {
+        if self.told == Reach::Up {
+            self.told = Reach::Down;
+            self.router.push_to_all(&Delivery::Upstream(Reach::Down));
         }
     }
 
@@ -195,6 +221,7 @@ impl Relay {
     pub(super) fn lost(&mut self, now: Time) {
         assert!(self.acknowledged.is_empty(), "a read is settled before its link is lost");
         self.upstream = Reach::Down;
+        self.tell_down();
         self.subscriptions.clear();
         let lost_at = self.sequence.last();
         let ids: Vec<ChannelId> = self.channels.ids().collect();
@@ -204,11 +231,22 @@ impl Relay {
                     self.forget(id);
                     continue;
                 }
+                State::Forbidden { .. } if self.router.routes(id).is_empty() => {
+                    self.forget(id);
+                    continue;
+                }
+                // Lost before, and longer.
+                &State::Forbidden { lost_at, .. } => {
+                    self.channels.change(id, State::Forbidden { lost_at, is_asked: false });
+                }
                 State::Resubscribing { .. } => {}
                 State::Live | State::Lingering | State::Subscribing { .. } => {
                     let before = self.channels.change(id, State::Resubscribing { lost_at });
                     if let State::Subscribing { waiters } = before {
-                        waiters.into_iter().for_each(|waiter| self.answer_without_upstream(id, waiter));
+                        let reason = GapReason::UpstreamDown;
+                        waiters
+                            .into_iter()
+                            .for_each(|waiter| self.answer_without_upstream(id, waiter, reason));
                     }
                 }
             }
@@ -224,13 +262,16 @@ impl Relay {
 
     pub(super) fn tick(&mut self, now: Time) {
         self.history.sweep(now);
-        while let Some(id) = self.lingering.take_due(now) {
+        while let Some((id, _)) = self.lingering.take_due(now) {
             self.linger_over(now, id);
+        }
+        while let Some(id) = self.retries.take_due(now) {
+            self.retry(now, id);
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        [self.history.next_deadline(), self.lingering.next()].into_iter().flatten().min()
+        [self.history.next_deadline(), self.lingering.next(), self.retries.next()].into_iter().flatten().min()
     }
 
     pub(super) fn next_delivery(&mut self, shard: ShardIndex) -> Option<Delivery> {
@@ -239,6 +280,11 @@ impl Relay {
             self.counters.cells.spill_bytes.set(self.router.bytes() as u64);
         }
         delivery
+    }
+
+    /// Whether large answers have room.
+    pub(super) fn takes_control(&self) -> bool {
+        self.router.has_room()
     }
 
     pub(super) fn next_notice(&mut self) -> Option<Notice> {
@@ -259,6 +305,15 @@ impl Relay {
         }
         if !self.acknowledged.is_empty() {
             self.settle_acknowledged(now);
+        }
+    }
+
+    /// Behind the gaps of what was lost, as soon as nothing of it is awaited any more.
+    fn tell_up(&mut self) {
+        let is_heard = self.upstream == Reach::Up && self.channels.resubscribing() == 0;
+        if self.told == Reach::Down && is_heard {
+            self.told = Reach::Up;
+            self.router.push_to_all(&Delivery::Upstream(Reach::Up));
         }
     }
 
@@ -295,8 +350,7 @@ impl Relay {
     }
 
     /// The answer to a join at a time when nobody listens: what there is, and the gap that has begun.
-    fn answer_without_upstream(&mut self, id: ChannelId, waiter: Waiter) {
-        let reason = GapReason::UpstreamDown;
+    fn answer_without_upstream(&mut self, id: ChannelId, waiter: Waiter, reason: GapReason) {
         let outcome = match waiter.since {
             Since::Now => {
                 let gap = Some(JoinGap { from: self.sequence.last(), reason });
@@ -326,6 +380,7 @@ impl Relay {
     fn settle_acknowledged(&mut self, now: Time) {
         let mut waiting = Vec::new();
         let mut lost: BTreeMap<Position, Vec<ChannelId>> = BTreeMap::new();
+        let mut allowed: BTreeMap<Position, Vec<ChannelId>> = BTreeMap::new();
         // A position of its own: what any client was given before lies below it.
         let mut fresh: Option<Position> = None;
         for id in std::mem::take(&mut self.acknowledged) {
@@ -338,6 +393,7 @@ impl Relay {
                     waiting.extend(waiters.into_iter().map(|waiter| (id, waiter)));
                 }
                 State::Resubscribing { lost_at } => lost.entry(lost_at).or_default().push(id),
+                State::Forbidden { lost_at, .. } => allowed.entry(lost_at).or_default().push(id),
                 State::Live | State::Lingering | State::Unsubscribing { .. } => {
                     unreachable!("only a channel that awaits it is acknowledged")
                 }
@@ -346,11 +402,14 @@ impl Relay {
                 self.left(now, id);
             }
         }
-        for (from, ids) in lost {
-            for (id, position) in self.gap(from, &ids, GapReason::UpstreamDown) {
-                self.history.mend(id, from, position, GapReason::UpstreamDown);
+        for (reason, lost) in [(GapReason::UpstreamDown, lost), (GapReason::Forbidden, allowed)] {
+            for (from, ids) in lost {
+                for (id, position) in self.gap(from, &ids, reason) {
+                    self.history.mend(id, from, position, reason);
+                }
             }
         }
+        self.tell_up();
         waiting.into_iter().for_each(|(id, waiter)| self.answer(id, waiter));
     }
 
@@ -378,28 +437,71 @@ impl Relay {
             State::Live
             | State::Lingering
             | State::Unsubscribing { is_sent: false }
-            | State::Resubscribing { .. } => unreachable!("only a channel that awaits it is unsubscribed"),
+            | State::Resubscribing { .. }
+            | State::Forbidden { .. } => unreachable!("only a channel that awaits it is unsubscribed"),
         }
     }
 
-    /// The upstream does not let us read the channel: those who wait are told, and those who had it.
-    fn forbid(&mut self, id: ChannelId) {
-        match self.channels.change(id, State::Lingering) {
-            State::Subscribing { waiters } => {
+    /// The upstream does not let us read the channel. Those who wait are told; those who had it are told and keep it,
+    /// for the day on which it is allowed again.
+    fn forbid(&mut self, now: Time, id: ChannelId) {
+        let is_wanted = !self.router.routes(id).is_empty();
+        match *self.channels.state(id) {
+            State::Subscribing { .. } => {
+                self.note_forbidden(id);
+                let waiters = std::mem::take(self.channels.waiters(id).expect("the state has waiters"));
                 waiters.into_iter().for_each(|waiter| self.joined(waiter, JoinOutcome::Forbidden));
+                self.forget(id);
             }
-            State::Resubscribing { lost_at } => {
+            State::Resubscribing { lost_at } if is_wanted => {
+                self.note_forbidden(id);
                 self.gap(lost_at, &[id], GapReason::Forbidden);
+                self.channels.change(id, State::Forbidden { lost_at, is_asked: false });
+                self.watch_forbidden(now, id);
             }
+            // As before.
+            State::Forbidden { lost_at, .. } if is_wanted => {
+                self.channels.change(id, State::Forbidden { lost_at, is_asked: false });
+            }
+            State::Resubscribing { .. } | State::Forbidden { .. } => self.forget(id),
             State::Live | State::Lingering | State::Unsubscribing { .. } => {
                 unreachable!("only a channel that awaits an acknowledgement is forbidden")
             }
         }
-        if let Some(channel) = self.channels.get(id) {
-            self.forbidden.count += 1;
-            self.forbidden.first.get_or_insert_with(|| channel.name.clone());
+    }
+
+    fn note_forbidden(&mut self, id: ChannelId) {
+        let channel = self.channels.get(id).expect("the channel is there");
+        self.forbidden.count += 1;
+        self.forbidden.first.get_or_insert_with(|| channel.name.clone());
+    }
+
+    /// Asks for a channel that was forbidden, unless that is under way, or nobody can be asked.
+    fn ask_again(&mut self, id: ChannelId) {
+        if let State::Forbidden { lost_at, is_asked: false } = *self.channels.state(id)
+            && self.upstream == Reach::Up
+        {
+            self.channels.change(id, State::Forbidden { lost_at, is_asked: true });
+            self.subscriptions.want(id);
         }
-        self.forget(id);
+    }
+
+    /// One entry a channel, as long as it is forbidden.
+    fn watch_forbidden(&mut self, now: Time, id: ChannelId) {
+        let channel = self.channels.get_mut(id).expect("the channel is there");
+        if !std::mem::replace(&mut channel.is_retried, true) {
+            self.retries.add(now, id);
+        }
+    }
+
+    /// The entry of a channel that was forbidden came due.
+    fn retry(&mut self, now: Time, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        channel.is_retried = false;
+        if let State::Forbidden { .. } = self.channels.state(id) {
+            self.ask_again(id);
+            self.watch_forbidden(now, id);
+        }
     }
 
     /// The channel's last route went, or it is seen to have none: it lingers from now on.
@@ -412,8 +514,57 @@ impl Relay {
     fn watch(&mut self, now: Time, id: ChannelId) {
         let channel = self.channels.get_mut(id).expect("the channel is there");
         if !std::mem::replace(&mut channel.is_timed, true) {
-            self.lingering.add(now, id);
+            self.lingering.add(now, (id, channel.left_at));
         }
+    }
+
+    /// Whether there is room for one more channel; ends one that lingers if that is what it takes. Names come from
+    /// clients: their number must have a bound, and what nobody wants at present is the least loss.
+    fn makes_room(&mut self, now: Time) -> bool {
+        let count = self.channels.len();
+        if count < self.channels_max {
+            return true;
+        }
+        if count >= self.channels_max + CHANNELS_ENDING {
+            return false;
+        }
+        count - self.channels.unsubscribing() < self.channels_max || self.end_longest_lingering(now)
+    }
+
+    /// Ends the channel that has lingered longest; false if none lingers. A channel that was joined and left again since
+    /// its entry was made goes to the end of the queue, once for each time it was left: that pays for the search.
+    fn end_longest_lingering(&mut self, now: Time) -> bool {
+        while let Some((id, left_at)) = self.lingering.take_due(Time::from_nanos(u64::MAX)) {
+            let Some(channel) = self.channels.get_mut(id) else { continue };
+            channel.is_timed = false;
+            let was_left_again = channel.left_at != left_at;
+            if !self.router.routes(id).is_empty() {
+                continue;
+            }
+            match self.channels.state(id) {
+                State::Lingering | State::Resubscribing { .. } if was_left_again => self.watch(now, id),
+                State::Lingering => {
+                    self.end(id);
+                    return true;
+                }
+                State::Resubscribing { .. } if self.upstream == Reach::Down => {
+                    self.forget(id);
+                    return true;
+                }
+                // It lingers from its acknowledgement on, or has ended.
+                State::Resubscribing { .. }
+                | State::Subscribing { .. }
+                | State::Live
+                | State::Forbidden { .. }
+                | State::Unsubscribing { .. } => {}
+            }
+        }
+        false
+    }
+
+    fn end(&mut self, id: ChannelId) {
+        self.channels.change(id, State::Unsubscribing { is_sent: false });
+        self.subscriptions.unwant(id);
     }
 
     /// The channel's entry came due.
@@ -426,15 +577,13 @@ impl Relay {
         }
         match self.channels.state(id) {
             State::Lingering | State::Resubscribing { .. } if !is_over => self.watch(now, id),
-            State::Lingering => {
-                self.channels.change(id, State::Unsubscribing { is_sent: false });
-                self.subscriptions.unwant(id);
-            }
+            State::Lingering => self.end(id),
             // While the upstream is there its SUBSCRIBE is under way, and it lingers from its acknowledgement on.
             State::Resubscribing { .. } if self.upstream == Reach::Down => self.forget(id),
             State::Resubscribing { .. }
             | State::Subscribing { .. }
             | State::Live
+            | State::Forbidden { .. }
             | State::Unsubscribing { .. } => {}
         }
     }

@@ -5,8 +5,10 @@
 //! `limits.spill_bytes`; beyond, messages are dropped and owed as a gap. Nobody waits for anybody.
 //!
 //! Invariants: what a shard is given is in rising position; an answer to a join or a publish is never dropped; while a
-//! shard is owed a gap it is given no messages, so the gap lies exactly where they are missing.
-//! Cost: a read allocates its chunk and one list a shard; a message nothing.
+//! shard is owed a gap it is given no messages, so the gap lies exactly where they are missing; `bytes` is the sum of
+//! the outboxes' bytes, and `crowded` counts those that hold more than half of the bound.
+//! Cost: a read copies what anyone wants twice, into the buffer where it is gathered and into the chunk; it allocates
+//! the chunk and one list a shard. A message allocates nothing.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -28,6 +30,10 @@ pub(super) struct Router {
     shards: Vec<Outbox>,
     /// The payloads of the read at hand.
     chunk: Vec<u8>,
+    /// Bytes that wait, for all shards.
+    bytes: usize,
+    /// Outboxes above half of the bound.
+    crowded: usize,
     spill_bytes_max: usize,
 }
 
@@ -43,6 +49,8 @@ pub(super) struct Route {
 struct Outbox {
     /// Of the read at hand.
     messages: Vec<Message>,
+    /// How many messages the last batch had: the next list is made that large at once.
+    messages_before: usize,
     waiting: VecDeque<Delivery>,
     /// The sum of the waiting items' `queue_bytes`.
     bytes: usize,
@@ -62,6 +70,8 @@ impl Router {
             routes: Vec::new(),
             shards: (0..shards).map(|_| Outbox::default()).collect(),
             chunk: Vec::new(),
+            bytes: 0,
+            crowded: 0,
             spill_bytes_max,
         }
     }
@@ -99,7 +109,7 @@ impl Router {
     }
 
     /// Puts one message into the batches at hand.
-    // Hot: once per message; one copy of the payload whatever the number of shards.
+    // Hot: once per message; one copy of the payload here, whatever the number of shards.
     pub(super) fn route(&mut self, channel: ChannelId, position: Position, payload: &[u8]) {
         let Some(routes) = self.routes.get(channel.index()) else { return };
         if routes.is_empty() {
@@ -110,7 +120,11 @@ impl Router {
         let length = small(payload.len());
         for route in routes {
             let message = Message { channel: route.channel, position, start, length };
-            self.shards[route.shard.index()].messages.push(message);
+            let shard = &mut self.shards[route.shard.index()];
+            if shard.messages.is_empty() {
+                shard.messages.reserve(shard.messages_before);
+            }
+            shard.messages.push(message);
         }
     }
 
@@ -121,15 +135,17 @@ impl Router {
             return overflowed;
         }
         let chunk = self.take_chunk();
-        for (index, shard) in (0..).zip(&mut self.shards) {
+        for index in (0..).take(self.shards.len()).map(ShardIndex) {
+            let shard = &mut self.shards[index.index()];
             if shard.messages.is_empty() {
                 continue;
             }
-            let messages = shard.messages.as_slice().to_vec();
-            shard.messages.clear();
+            let messages = shard.take_messages();
             let batch = Batch { chunk: chunk.clone(), received_at, messages };
-            if shard.offer(batch, self.spill_bytes_max) {
-                overflowed.push(ShardIndex(index));
+            if shard.takes(batch.queue_bytes(), self.spill_bytes_max) {
+                self.put(index, Delivery::Batch(batch));
+            } else if shard.owe(&batch) {
+                overflowed.push(index);
             }
         }
         overflowed
@@ -137,9 +153,21 @@ impl Router {
 
     /// Puts an item behind everything that waits for the shard. The batches at hand must have been sealed.
     pub(super) fn push(&mut self, shard: ShardIndex, delivery: Delivery) {
-        let outbox = &mut self.shards[shard.index()];
-        assert!(outbox.messages.is_empty(), "messages that came before go before");
-        outbox.push(delivery);
+        assert!(self.shards[shard.index()].messages.is_empty(), "messages that came before go before");
+        self.put(shard, delivery);
+    }
+
+    /// The same for every shard.
+    pub(super) fn push_to_all(&mut self, delivery: &Delivery) {
+        for shard in (0..).take(self.shards.len()).map(ShardIndex) {
+            self.push(shard, delivery.clone());
+        }
+    }
+
+    /// Whether every shard has room for large answers: none waits for more than half of the bound.
+    // Hot: once per control.
+    pub(super) fn has_room(&self) -> bool {
+        self.crowded == 0
     }
 
     /// Whether the shard takes no large answers at present.
@@ -156,14 +184,33 @@ impl Router {
         if outbox.bytes <= self.spill_bytes_max / 2
             && let Some(owed) = outbox.owed.take()
         {
-            outbox.push(Delivery::Gap(Gap {
+            let gap = Gap {
                 channels: owed.channels.into_iter().map(|channel| (channel, sequence.take())).collect(),
                 from: owed.from,
                 reason: GapReason::QueueFull,
-            }));
+            };
+            self.put(shard, Delivery::Gap(gap));
         }
+        self.take(shard)
+    }
+
+    fn put(&mut self, shard: ShardIndex, delivery: Delivery) {
+        let (outbox, bytes) = (&mut self.shards[shard.index()], delivery.queue_bytes());
+        let was_crowded = outbox.bytes > self.spill_bytes_max / 2;
+        outbox.bytes += bytes;
+        self.bytes += bytes;
+        self.crowded += usize::from(!was_crowded && outbox.bytes > self.spill_bytes_max / 2);
+        outbox.waiting.push_back(delivery);
+    }
+
+    fn take(&mut self, shard: ShardIndex) -> Option<Delivery> {
+        let outbox = &mut self.shards[shard.index()];
         let delivery = outbox.waiting.pop_front()?;
-        outbox.bytes -= delivery.queue_bytes();
+        let bytes = delivery.queue_bytes();
+        let was_crowded = outbox.bytes > self.spill_bytes_max / 2;
+        outbox.bytes -= bytes;
+        self.bytes -= bytes;
+        self.crowded -= usize::from(was_crowded && outbox.bytes <= self.spill_bytes_max / 2);
         Some(delivery)
     }
 
@@ -180,24 +227,29 @@ impl Router {
 
     /// Bytes that wait, for all shards.
     pub(super) fn bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.bytes).sum()
+        self.bytes
     }
 }
 
 impl Outbox {
-    fn push(&mut self, delivery: Delivery) {
-        self.bytes += delivery.queue_bytes();
-        self.waiting.push_back(delivery);
+    /// The messages of the read at hand, in a list that is not much larger than they are: it waits in the queue.
+    fn take_messages(&mut self) -> Vec<Message> {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.messages_before = messages.len();
+        if messages.capacity() / 2 > messages.len() {
+            messages.shrink_to_fit();
+        }
+        messages
     }
 
-    /// Takes the batch, or drops it and owes a gap. Whether a gap is owed from here on that was not before. An empty
-    /// outbox takes a batch of any size: else a message larger than the bound would never pass.
-    fn offer(&mut self, batch: Batch, bytes_max: usize) -> bool {
-        let fits = self.waiting.is_empty() || self.bytes + batch.queue_bytes() <= bytes_max;
-        if self.owed.is_none() && fits {
-            self.push(Delivery::Batch(batch));
-            return false;
-        }
+    /// Whether a batch of so many bytes can wait here. An empty outbox takes a batch of any size: else a message larger
+    /// than the bound would never pass.
+    fn takes(&self, bytes: usize, bytes_max: usize) -> bool {
+        self.owed.is_none() && (self.waiting.is_empty() || self.bytes + bytes <= bytes_max)
+    }
+
+    /// Drops the batch and owes a gap. Whether a gap is owed from here on that was not before.
+    fn owe(&mut self, batch: &Batch) -> bool {
         let first = batch.messages.first().expect("a batch has a message").position;
         let overflows = self.owed.is_none();
         let from = Position(first.0 - 1);

@@ -148,7 +148,7 @@ impl Subscriptions {
     }
 
     fn next_subscribe(&mut self, channels: &Channels) -> Option<Vec<ChannelId>> {
-        // A refused half has not lost its wish: a channel leaves these states by an acknowledgement only.
+        // A refused half has not lost its wish: a channel leaves these states by an answer only.
         if let Some(half) = self.halves.pop_front() {
             return Some(half);
         }
@@ -184,7 +184,10 @@ fn take(queue: &mut VecDeque<ChannelId>, is_due: impl Fn(ChannelId) -> bool) -> 
 
 fn awaits_subscribe(channels: &Channels, id: ChannelId) -> bool {
     channels.get(id).is_some()
-        && matches!(channels.state(id), State::Subscribing { .. } | State::Resubscribing { .. })
+        && matches!(
+            channels.state(id),
+            State::Subscribing { .. } | State::Resubscribing { .. } | State::Forbidden { is_asked: true, .. }
+        )
 }
 
 fn awaits_unsubscribe(channels: &Channels, id: ChannelId) -> bool {

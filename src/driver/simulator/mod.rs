@@ -108,6 +108,8 @@ impl World {
         let limits = Limits {
             // Small enough that slow readers are lapped in some runs and histories are trimmed in others.
             lag_bytes: 1 << (9 + random.below(8)),
+            // Small enough that resumes have to wait for room.
+            spill_bytes: 1 << (12 + random.below(6)),
             ..Limits::default()
         };
         let reader = Reader::new(ReaderOptions {
@@ -183,11 +185,30 @@ impl World {
     }
 
     fn reader_turn(&mut self) {
-        while let Some(control) = self.controls.pop_front() {
+        loop {
+            if !self.reader.takes_control() {
+                self.fill_queues();
+                if !self.reader.takes_control() {
+                    break;
+                }
+            }
+            let Some(control) = self.controls.pop_front() else { break };
             self.reader.handle(self.now, ReaderInput::Control(control));
         }
         self.reader_tick();
         self.carry_out_reader();
+        self.fill_queues();
+        while let Some(socket) = self.reader.next_to_send() {
+            let bytes = self.reader.outgoing(socket).to_vec();
+            let link = self.reader_sockets[&socket.slot].link;
+            self.redis.receive(link, &bytes);
+            self.reader.sent(self.now, socket, bytes.len());
+        }
+        self.carry_out_reader();
+    }
+
+    /// Moves deliveries into the shards' queues while they have room.
+    fn fill_queues(&mut self) {
         for index in 0..self.shards.len() {
             let side = &mut self.shards[index];
             while side.queue.len() < side.queue_room {
@@ -198,13 +219,6 @@ impl World {
                 }
             }
         }
-        while let Some(socket) = self.reader.next_to_send() {
-            let bytes = self.reader.outgoing(socket).to_vec();
-            let link = self.reader_sockets[&socket.slot].link;
-            self.redis.receive(link, &bytes);
-            self.reader.sent(self.now, socket, bytes.len());
-        }
-        self.carry_out_reader();
     }
 
     fn reader_tick(&mut self) {

@@ -1,4 +1,7 @@
 //! Whether Redis can be heard, as the operator is told: one line a transition, a gauge, and the length of outages.
+//!
+//! Heard is what the push link gives. The ask link has a state and lines of its own: without it nothing can be
+//! published through courier, yet every message flows, and that is no outage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +14,8 @@ use crate::reader::redis::login::Failure;
 #[derive(Debug)]
 pub(super) struct Health {
     state: State,
+    /// True exactly while it was said that the ask link is lost, and not yet that it is back.
+    said_ask_lost: bool,
     /// The outages that are over, together.
     outages: Duration,
     counters: Arc<ReaderCounters>,
@@ -18,7 +23,7 @@ pub(super) struct Health {
 
 #[derive(Debug)]
 enum State {
-    /// Both links are ready and no channel waits to be subscribed again.
+    /// The push link is ready and no channel waits to be subscribed again.
     Up,
     /// Not so since then, for the reason that was said last.
     Down { since: Time, said: Option<Failure> },
@@ -27,10 +32,11 @@ enum State {
 impl Health {
     /// Down, since nothing has been tried.
     pub(super) fn new(now: Time, counters: Arc<ReaderCounters>) -> Self {
-        Self { state: State::Down { since: now, said: None }, outages: Duration::ZERO, counters }
+        let state = State::Down { since: now, said: None };
+        Self { state, said_ask_lost: false, outages: Duration::ZERO, counters }
     }
 
-    /// A link failed. The line to say, unless it was said.
+    /// The push link failed. The line to say, unless it was said.
     pub(super) fn failed(&mut self, now: Time, failure: Failure) -> Option<Notice> {
         self.counters.cells.redis_up.set(0);
         match &mut self.state {
@@ -46,6 +52,23 @@ impl Health {
             Failure::Down(reason) => Notice::Down { reason },
             Failure::Refused(reason) => Notice::Refused { reason },
         })
+    }
+
+    /// The ask link failed. The line to say, unless it was said; while nothing is heard it is part of that.
+    pub(super) fn ask_failed(&mut self, now: Time, failure: Failure) -> Option<Notice> {
+        if matches!(self.state, State::Down { .. }) {
+            return self.failed(now, failure);
+        }
+        if std::mem::replace(&mut self.said_ask_lost, true) {
+            return None;
+        }
+        let (Failure::Down(reason) | Failure::Refused(reason)) = failure;
+        Some(Notice::AskLost { reason })
+    }
+
+    /// The ask link is logged in. The line to say, if its loss was said.
+    pub(super) fn ask_ready(&mut self) -> Option<Notice> {
+        std::mem::take(&mut self.said_ask_lost).then_some(Notice::AskBack)
     }
 
     /// Everything is as it should be. The line to say, if that is new.

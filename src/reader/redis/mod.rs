@@ -39,7 +39,8 @@ pub(super) struct Redis {
     health: Health,
     /// Sockets that were given up and whose hang-up is awaited.
     leaving: Vec<SocketKey>,
-    connections: u64,
+    /// Logins of the push link.
+    logins: u64,
     random: Random,
     outputs: VecDeque<Output>,
     counters: Arc<ReaderCounters>,
@@ -55,7 +56,7 @@ impl Redis {
             asked: Ask::default(),
             health: Health::new(now, Arc::clone(&counters)),
             leaving: Vec::new(),
-            connections: 0,
+            logins: 0,
             random: Random::new(seed),
             outputs: VecDeque::from(dials),
             counters,
@@ -69,9 +70,6 @@ impl Redis {
             Link::Push => self.push.connected(now, socket, options),
             Link::Ask => self.ask.connected(now, socket, options),
         }
-        self.connections += 1;
-        // The first connection is two links.
-        self.counters.cells.redis_reconnects.set(self.connections.saturating_sub(2));
     }
 
     pub(super) fn dial_failed(&mut self, now: Time, link: Link, reason: &str, relay: &mut Relay) {
@@ -146,9 +144,9 @@ impl Redis {
         }
     }
 
-    /// After every input: whether Redis is up, as a whole.
+    /// After every input: whether everything that is wanted is heard.
     pub(super) fn note_health(&mut self, now: Time, relay: &Relay) {
-        let is_up = self.push.is_ready() && self.ask.is_ready() && relay.channels.resubscribing() == 0;
+        let is_up = self.push.is_ready() && relay.channels.resubscribing() == 0;
         if is_up && let Some(notice) = self.health.up(now) {
             self.outputs.push_back(Output::Notice(notice));
         }
@@ -209,6 +207,8 @@ impl Redis {
                 }
                 Frame::Reply(reply) => {
                     if self.push.answered_login(now, &reply)? {
+                        self.logins += 1;
+                        self.counters.cells.redis_reconnects.set(self.logins - 1);
                         relay.reached();
                     }
                 }
@@ -238,7 +238,9 @@ impl Redis {
                     tell(asker, outcome, relay);
                 }
                 Frame::Reply(reply) => {
-                    self.ask.answered_login(now, &reply)?;
+                    if self.ask.answered_login(now, &reply)? {
+                        self.outputs.extend(self.health.ask_ready().map(Output::Notice));
+                    }
                 }
             }
         }
@@ -287,16 +289,19 @@ impl Redis {
             Link::Push => self.push.fail(now, &mut self.random),
             Link::Ask => self.ask.fail(now, &mut self.random),
         }
-        match link {
-            Link::Push if was_ready => relay.lost(now),
-            Link::Push => {}
+        let notice = match link {
+            Link::Push => {
+                if was_ready {
+                    relay.lost(now);
+                }
+                self.health.failed(now, failure)
+            }
             Link::Ask => {
                 self.asked.fail().for_each(|asker| tell(asker, PublishOutcome::Unavailable, relay));
+                self.health.ask_failed(now, failure)
             }
-        }
-        if let Some(notice) = self.health.failed(now, failure) {
-            self.outputs.push_back(Output::Notice(notice));
-        }
+        };
+        self.outputs.extend(notice.map(Output::Notice));
     }
 
     fn link(&self, socket: SocketKey) -> Option<Link> {

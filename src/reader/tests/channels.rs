@@ -283,3 +283,81 @@ fn the_same_script_leads_to_the_same_bytes_whatever_the_hash() {
         assert_eq!(run(seed), first);
     }
 }
+
+/// A rig that takes three channels, and has joined `a`, `b` and `c` as shard 0.
+fn full() -> Rig {
+    let mut rig = Rig::up_with(Limits { channels: 3, ..Limits::default() });
+    for (key, name) in (0..).zip(["a", "b", "c"]) {
+        rig.join(0, key, name, key);
+    }
+    rig.sent();
+    rig.receive(rig.push, &subscribed(&["a", "b", "c"]));
+    assert_eq!(rig.deliveries(0).len(), 3);
+    rig
+}
+
+#[test]
+fn a_channel_beyond_the_bound_is_answered_full_and_nothing_is_created() {
+    let mut rig = full();
+    rig.join(1, 3, "d", 9);
+    assert_eq!(rig.deliveries(1), ["joined c9 k3 @1 full"]);
+    assert_eq!((rig.sent(), rig.counters.cells.upstream_channels.get()), (String::new(), 3));
+    rig.leave(1, 3, "d");
+    rig.join(1, 4, "a", 9);
+    assert_eq!(rig.deliveries(1), ["joined c9 k4 @1 []"], "what is there already is no new channel");
+}
+
+#[test]
+fn at_the_bound_the_channel_that_has_lingered_longest_gives_its_place() {
+    let mut rig = full();
+    rig.leave(0, 1, "b");
+    rig.pass(Duration::from_secs(1));
+    rig.leave(0, 0, "a");
+    rig.pass(Duration::from_secs(1));
+    // Wanted and left again: by now `a` lingers longer.
+    rig.join(0, 1, "b", 5);
+    rig.leave(0, 1, "b");
+    rig.deliveries(0);
+    rig.join(1, 3, "d", 9);
+    assert_eq!(rig.sent(), "UNSUBSCRIBE a / SUBSCRIBE d");
+    rig.join(1, 4, "e", 9);
+    assert_eq!(rig.sent(), "UNSUBSCRIBE b / SUBSCRIBE e");
+    rig.join(1, 5, "f", 9);
+    assert_eq!(rig.deliveries(1), ["joined c9 k5 @1 full"], "`c` is wanted");
+    let bytes = [unsubscribed(&["a"]), subscribed(&["d"]), unsubscribed(&["b"]), subscribed(&["e"])];
+    rig.receive(rig.push, &bytes.concat());
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 3);
+}
+
+#[test]
+fn a_storm_of_names_is_bounded_however_slowly_redis_answers() {
+    const BOUND: usize = crate::base::limits::CHANNELS_ENDING + 100;
+    let mut rig = Rig::up_with(Limits { channels: BOUND, ..Limits::default() });
+    let names = |kind: &str| -> Vec<String> { (0..BOUND).map(|number| format!("{kind}{number}")).collect() };
+    let first = names("first");
+    first.iter().for_each(|name| rig.join(0, 0, name, 1));
+    for batch in first.chunks(512) {
+        rig.sent();
+        rig.receive(rig.push, &subscribed(&batch.iter().map(String::as_str).collect::<Vec<_>>()));
+    }
+    first.iter().for_each(|name| rig.leave(0, 0, name));
+    assert_eq!(rig.deliveries(0).len(), BOUND);
+    // Redis says nothing from here on.
+    names("second").iter().for_each(|name| rig.join(0, 0, name, 1));
+    let full = rig.deliveries(0);
+    assert_eq!((full.len(), &*full[0]), (100, "joined c1 k0 @33 full"));
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 2 * BOUND as u64 - 100);
+}
+
+#[test]
+fn while_redis_is_down_a_channel_that_nobody_wants_gives_its_place_at_once() {
+    let mut rig = full();
+    rig.leave(0, 1, "b");
+    rig.lose();
+    rig.deliveries(1);
+    rig.join(1, 3, "d", 9);
+    assert_eq!(rig.deliveries(1), ["joined c9 k3 @1 [] gap 1 upstream-down"]);
+    assert_eq!(rig.counters.cells.upstream_channels.get(), 3);
+    rig.come_back(2);
+    assert_eq!(rig.sent().split(' ').count(), 4, "a, c and d");
+}

@@ -64,6 +64,7 @@ impl Rig {
     fn dialing(options: RedisOptions) -> Self {
         let mut rig = Self::new(Upstream::Redis(options), Limits::default(), 1);
         assert_eq!(rig.outputs(), "dial Push, dial Ask");
+        rig.are_told("Down");
         rig
     }
 
@@ -80,7 +81,17 @@ impl Rig {
         rig.receive(rig.push, LOGGED_IN);
         rig.receive(rig.ask, LOGGED_IN);
         rig.outputs();
+        for shard in 0..2 {
+            assert_eq!(rig.deliveries(shard), ["upstream Down", "upstream Up"]);
+        }
         rig
+    }
+
+    /// Both shards are told this of the upstream, and nothing else.
+    fn are_told(&mut self, reach: &str) {
+        for shard in 0..2 {
+            assert_eq!(self.deliveries(shard), [format!("upstream {reach}")]);
+        }
     }
 
     fn go(&mut self, input: Input<'_>) {
@@ -215,7 +226,7 @@ fn connection_key(slot: u32) -> SocketKey {
 }
 
 /// `batch 3:k0:hi 4:k1:ho`, `joined c5 k0 @4 [3:hi] gap 1 too-old`, `gap k0@9 k1@10 from 4 queue-full`,
-/// `published c5 Accepted`.
+/// `published c5 Accepted`, `upstream Down`.
 fn delivery(item: &Delivery) -> String {
     let mut text = String::new();
     match item {

@@ -98,3 +98,43 @@ fn a_message_in_many_reads_is_one_message() {
     }
     assert_eq!(rig.deliveries(0), [format!("batch 2:k0:{huge} 3:k1:next")]);
 }
+
+#[test]
+fn a_burst_of_resumes_is_replayed_as_the_queue_takes_it() {
+    let mut rig = Rig::up();
+    rig.join(0, 0, "a", 1);
+    rig.sent();
+    rig.receive(rig.push, &subscribed(&["a"]));
+    let text = "x".repeat(600);
+    for _ in 0..100 {
+        rig.receive(rig.push, &messages(&[("a", &text)]));
+    }
+    rig.deliveries(0);
+    let (mut answers, mut waits) = (Vec::new(), 0);
+    for connection in 0..1_024 {
+        if !rig.reader.takes_control() {
+            waits += 1;
+            answers.extend(rig.deliveries(0));
+            assert!(rig.reader.takes_control(), "with nothing left there is room");
+        }
+        rig.join_after(0, 0, "a", connection + 10, 2);
+    }
+    answers.extend(rig.deliveries(0));
+    assert_eq!(answers.len(), 1_024);
+    assert!(answers.iter().all(|answer| !answer.contains(" gap ")), "each has its whole replay");
+    assert!((10..30).contains(&waits), "60 MiB in pieces of half the spill: {waits}");
+}
+
+#[test]
+fn controls_wait_while_any_shard_has_more_than_half_of_its_spill() {
+    let mut rig = live();
+    let large = "x".repeat(1_500);
+    rig.receive(rig.push, &messages(&[("b", &large)]));
+    assert!(rig.reader.takes_control());
+    rig.receive(rig.push, &messages(&[("b", &large)]));
+    assert!(!rig.reader.takes_control());
+    rig.deliveries(1);
+    assert!(!rig.reader.takes_control(), "another shard's room is none of its");
+    rig.reader.next_delivery(ShardIndex(0)).unwrap();
+    assert!(rig.reader.takes_control());
+}
