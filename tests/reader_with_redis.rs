@@ -26,7 +26,9 @@ use courier::base::slab::Key;
 use courier::base::socket::{HangUp, Slot, SocketKey};
 use courier::base::time::Time;
 use courier::reader::input::{Input, Notice, Output};
-use courier::reader::{Reader, ReaderOptions, RedisAddress, RedisOptions, Secret, Upstream};
+use courier::reader::{Answered, Reader, ReaderOptions, RedisAddress, RedisOptions, Secret, Upstream};
+use courier::wire::resp::command::Command as RespCommand;
+use courier::wire::resp::reply::Reply;
 
 #[test]
 fn messages_reach_the_shard_and_survive_a_killed_connection() {
@@ -47,6 +49,48 @@ fn messages_reach_the_shard_and_survive_a_killed_connection() {
     driver.wait("the next message", |seen| seen.messages.len() == 2);
     assert_eq!(driver.counters.cells.redis_up.get(), 1);
     assert_eq!(driver.counters.cells.redis_reconnects.get(), 1);
+}
+
+#[test]
+fn commands_with_replies_are_answered_in_the_order_of_asking() {
+    let redis = RedisServer::start(&[]);
+    let mut driver = Driver::new(redis.options());
+    driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
+    // The link that is asked may take a moment longer than the one that hears.
+    while driver.seen.published.pop() != Some(PublishOutcome::Accepted) {
+        driver.publish("nobody", "x");
+        driver.wait("an answer", |seen| !seen.published.is_empty());
+    }
+    let loaded = redis.ask("SCRIPT LOAD return{KEYS[1],ARGV[1]}");
+    let digest = Bytes::from(loaded.lines().nth(1).unwrap().to_owned());
+    redis.ask("XADD stream 1-1 d one");
+    redis.ask("XADD stream 2-1 d two");
+    let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let expire = Duration::from_secs(60);
+    let set = || RespCommand::SetIfAbsent { key: text("key"), value: text("value"), expire };
+    let range = RespCommand::StreamRange { key: text("stream"), from: text("-"), to: text("+"), count: 1 };
+    let eval = RespCommand::EvalSha { digest, keys: vec![text("k")], arguments: vec![text("a")] };
+    let get = |key| RespCommand::Get { key: text(key) };
+    let commands = [set(), set(), get("key"), get("absent"), eval, range, get("stream")];
+    for (caller, command) in (0..).zip(&commands) {
+        driver.reader.ask(command, caller);
+    }
+    driver.wait("all answers", |seen| seen.answered.len() == commands.len());
+    assert!(driver.seen.answered.iter().map(|answered| answered.caller).eq(0..7));
+    let replies: Vec<Reply> =
+        driver.seen.answered.drain(..).map(|answered| answered.reply.unwrap()).collect();
+    assert_eq!(replies[0].as_text(), Some(&b"OK"[..]));
+    assert_eq!(replies[1], Reply::Null);
+    assert_eq!(replies[2].as_text(), Some(&b"value"[..]));
+    assert_eq!(replies[3], Reply::Null);
+    let shown = |reply: &Reply| format!("{reply:?}");
+    assert!(matches!(&replies[4], Reply::Array(both) if both.len() == 2), "{}", shown(&replies[4]));
+    assert!(matches!(&replies[5], Reply::Array(entries) if entries.len() == 1), "{}", shown(&replies[5]));
+    assert!(
+        matches!(&replies[6], Reply::Error(text) if text.starts_with(b"WRONGTYPE")),
+        "{}",
+        shown(&replies[6])
+    );
 }
 
 #[test]
@@ -166,6 +210,7 @@ struct Seen {
     gaps: Vec<(u32, GapReason)>,
     published: Vec<PublishOutcome>,
     notices: Vec<Notice>,
+    answered: Vec<Answered>,
 }
 
 struct Driver {
@@ -249,6 +294,7 @@ impl Driver {
         while let Some(delivery) = self.reader.next_delivery(ShardIndex(0)) {
             self.seen.take(delivery);
         }
+        self.seen.answered.extend(std::iter::from_fn(|| self.reader.next_answer()));
         while let Some(socket) = self.reader.next_to_send() {
             let bytes = self.reader.outgoing(socket).to_vec();
             // A blocking send: whole, or the connection is gone and its hang-up follows.
@@ -284,7 +330,7 @@ impl Driver {
 
 impl Seen {
     fn in_short(&self) -> String {
-        let Self { joined, messages, gaps, published, notices } = self;
+        let Self { joined, messages, gaps, published, notices, answered: _ } = self;
         let counts = (joined.len(), messages.len(), published.len());
         format!("joined, messages, published: {counts:?}; {gaps:?}; {notices:?}")
     }

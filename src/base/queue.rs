@@ -106,6 +106,23 @@ pub enum JoinOutcome {
     Full,
 }
 
+impl JoinOutcome {
+    /// Whether every message behind this answer reaches the shard: not if the upstream has stopped to let courier read
+    /// the channel, which is stated as a gap.
+    pub fn is_heard(&self) -> bool {
+        match self {
+            Self::Live { replay, gap } => {
+                let is_forbidden = |reason| reason == GapReason::Forbidden;
+                let behind = replay.last().is_some_and(
+                    |last| matches!(last, Replayed::Gap { reason, .. } if is_forbidden(*reason)),
+                );
+                !behind && !gap.is_some_and(|gap| is_forbidden(gap.reason))
+            }
+            Self::Forbidden | Self::Full => false,
+        }
+    }
+}
+
 /// A piece of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replayed {

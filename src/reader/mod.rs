@@ -33,6 +33,7 @@ use crate::reader::broker::{Broker, BrokerOptions, WallClock};
 use crate::reader::channels::Waiter;
 use crate::reader::input::{Input, Output};
 use crate::reader::redis::Redis;
+pub use crate::reader::redis::ask::Answered;
 use crate::reader::redis::ask::Asker;
 use crate::reader::relay::Relay;
 use crate::reader::sockets::Sockets;
@@ -173,6 +174,21 @@ impl Reader {
         self.relay.write_gauges();
     }
 
+    /// Asks Redis for something that has a reply, for whoever knows it by the number `caller`. Each is answered exactly
+    /// once by `next_answer`, in the order of asking; at once and without a reply if Redis cannot be asked, and so with the
+    /// embedded broker, which is asked directly. Answers wait until they are taken: as many as were asked for.
+    pub fn ask(&mut self, command: &Command, caller: u64) {
+        match &mut self.source {
+            Source::Redis(redis) => redis.ask(command, Asker::Caller(caller), &mut self.relay),
+            Source::Embedded(_) => self.relay.answered(Answered { caller, reply: None }),
+        }
+    }
+
+    /// The next answer to `ask`.
+    pub fn next_answer(&mut self) -> Option<Answered> {
+        self.relay.next_answer()
+    }
+
     /// The next thing the driver shall do, in order.
     pub fn next_output(&mut self) -> Option<Output> {
         let notice = self.relay.next_notice().map(Output::Notice);
@@ -243,11 +259,7 @@ fn handle_redis(
         Input::Writable { socket } => redis.writable(socket),
         Input::Control(Control::Publish { shard, connection, name, payload }) => {
             let channel = Bytes::copy_from_slice(name.as_bytes());
-            redis.publish(
-                &Command::Publish { channel, payload },
-                Asker::Publisher { shard, connection },
-                relay,
-            );
+            redis.ask(&Command::Publish { channel, payload }, Asker::Publisher { shard, connection }, relay);
         }
         Input::Control(control) => change_routes(relay, now, control),
         Input::Tick => {

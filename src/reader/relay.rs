@@ -24,6 +24,7 @@ use crate::base::time::Time;
 use crate::reader::channels::{ChannelId, Channels, State, Waiter};
 use crate::reader::history::{Bounds, History};
 use crate::reader::input::Notice;
+use crate::reader::redis::ask::Answered;
 use crate::reader::router::{Route, Router};
 use crate::reader::sequence::Sequence;
 use crate::reader::subscriptions::{Event, Subscriptions};
@@ -48,6 +49,8 @@ pub(super) struct Relay {
     /// Channels that are forbidden though they are wanted: asked again.
     retries: Deadlines<ChannelId>,
     notices: VecDeque<Notice>,
+    /// For whoever drives the reader and has asked Redis something.
+    answers: VecDeque<Answered>,
     channels_max: usize,
     counters: Arc<ReaderCounters>,
 }
@@ -79,6 +82,7 @@ impl Relay {
             lingering: Deadlines::new(CHANNEL_LINGER),
             retries: Deadlines::new(FORBIDDEN_RETRY),
             notices: VecDeque::new(),
+            answers: VecDeque::new(),
             channels_max: limits.channels,
             counters,
         }
@@ -258,6 +262,14 @@ impl Relay {
 
     pub(super) fn published(&mut self, shard: ShardIndex, connection: SocketKey, outcome: PublishOutcome) {
         self.router.push(shard, Delivery::Published(Published { connection, outcome }));
+    }
+
+    pub(super) fn answered(&mut self, answered: Answered) {
+        self.answers.push_back(answered);
+    }
+
+    pub(super) fn next_answer(&mut self) -> Option<Answered> {
+        self.answers.pop_front()
     }
 
     pub(super) fn tick(&mut self, now: Time) {

@@ -119,8 +119,10 @@ impl Shard {
 
     pub(super) fn joined(&mut self, joined: Joined) {
         let Joined { connection, channel, position, outcome } = joined;
-        if let JoinOutcome::Live { .. } = outcome {
+        if outcome.is_heard() {
             self.hub.joined(channel, position);
+        } else {
+            self.hub.advance(position);
         }
         // The connection may have ended while it waited.
         let row =

@@ -687,8 +687,16 @@ fn who_comes_after_a_channel_became_forbidden_asks_the_reader() {
     bench.join_all(1);
     let gap = Gap { channels: vec![(a, Position(2))], from: Position(1), reason: GapReason::Forbidden };
     bench.input(Input::Delivery(Delivery::Gap(gap)));
-    bench.stream(2, "channel=a");
-    assert_eq!(bench.asked("a").2, Since::Now);
+    for slot in [2, 3] {
+        bench.stream(slot, "channel=a");
+        let (_, socket, since) = bench.asked("a");
+        assert_eq!(since, Since::Now);
+        bench.controls.clear();
+        let gap = JoinGap { from: Position(2), reason: GapReason::Forbidden };
+        bench.joined(socket, a, 2, Vec::new(), Some(gap));
+        bench.flush();
+        assert!(bench.body(slot).contains("\"reason\":\"forbidden\""));
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::base::limits::{ASK_BYTES, ASK_COMMANDS};
 use crate::base::queue::ShardIndex;
 use crate::base::socket::SocketKey;
 use crate::wire::resp::command::Command;
+use crate::wire::resp::reply::Reply;
 
 /// Who asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,16 @@ pub(in crate::reader) enum Asker {
     Liveness,
     /// A client of the web side that publishes.
     Publisher { shard: ShardIndex, connection: SocketKey },
+    /// Whoever drives the reader, who knows it by this number.
+    Caller(u64),
+}
+
+/// The answer to [`Reader::ask`](crate::reader::Reader::ask).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    pub caller: u64,
+    /// What Redis said, be it an error; none if there was no connection, it dropped, or too much was under way.
+    pub reply: Option<Reply>,
 }
 
 /// Those who wait for a reply, in the order of their commands.

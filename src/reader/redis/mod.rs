@@ -21,7 +21,7 @@ use crate::base::socket::{HangUp, SocketKey};
 use crate::base::time::Time;
 use crate::reader::RedisOptions;
 use crate::reader::input::{Link, Output};
-use crate::reader::redis::ask::{Ask, Asker};
+use crate::reader::redis::ask::{Answered, Ask, Asker};
 use crate::reader::redis::health::Health;
 use crate::reader::redis::link::{Connection, Due};
 use crate::reader::redis::login::Failure;
@@ -117,12 +117,12 @@ impl Redis {
         }
     }
 
-    /// Publishes for a client of the web side.
-    pub(super) fn publish(&mut self, command: &Command, publisher: Asker, relay: &mut Relay) {
-        let is_refused = !self.ask.is_ready()
-            || self.asked.write(command, publisher, &mut self.ask.outgoing.bytes).is_err();
+    /// Sends a command with a reply; whoever asks is answered exactly once, also if it cannot be sent.
+    pub(super) fn ask(&mut self, command: &Command, asker: Asker, relay: &mut Relay) {
+        let is_refused =
+            !self.ask.is_ready() || self.asked.write(command, asker, &mut self.ask.outgoing.bytes).is_err();
         if is_refused {
-            tell(publisher, PublishOutcome::Unavailable, relay);
+            Self::tell(asker, None, relay);
         }
     }
 
@@ -231,11 +231,7 @@ impl Redis {
                 Frame::Message(_) | Frame::Reply(Reply::Push(_)) => {}
                 Frame::Reply(reply) if self.ask.is_ready() => {
                     let asker = self.asked.answered().ok_or_else(unasked)?;
-                    let outcome = match reply {
-                        Reply::Error(_) => PublishOutcome::Unavailable,
-                        _ => PublishOutcome::Accepted,
-                    };
-                    tell(asker, outcome, relay);
+                    Self::tell(asker, Some(reply), relay);
                 }
                 Frame::Reply(reply) => {
                     if self.ask.answered_login(now, &reply)? {
@@ -245,6 +241,20 @@ impl Redis {
             }
         }
         Ok(())
+    }
+
+    fn tell(asker: Asker, reply: Option<Reply>, relay: &mut Relay) {
+        match asker {
+            Asker::Liveness => {}
+            Asker::Publisher { shard, connection } => {
+                let outcome = match reply {
+                    None | Some(Reply::Error(_)) => PublishOutcome::Unavailable,
+                    Some(_) => PublishOutcome::Accepted,
+                };
+                relay.published(shard, connection, outcome);
+            }
+            Asker::Caller(caller) => relay.answered(Answered { caller, reply }),
+        }
     }
 
     /// What is no RESP before the login is over is no Redis; later it is a broken connection.
@@ -297,7 +307,7 @@ impl Redis {
                 self.health.failed(now, failure)
             }
             Link::Ask => {
-                self.asked.fail().for_each(|asker| tell(asker, PublishOutcome::Unavailable, relay));
+                self.asked.fail().for_each(|asker| Self::tell(asker, None, relay));
                 self.health.ask_failed(now, failure)
             }
         };
@@ -346,13 +356,6 @@ fn answer(reply: Reply, relay: &mut Relay) -> Result<Event, Failure> {
         | Reply::Map(_) => relay.subscriptions.replied(),
     };
     event.map_err(|Unexpected| unasked())
-}
-
-fn tell(asker: Asker, outcome: PublishOutcome, relay: &mut Relay) {
-    match asker {
-        Asker::Liveness => {}
-        Asker::Publisher { shard, connection } => relay.published(shard, connection, outcome),
-    }
 }
 
 fn unasked() -> Failure {
