@@ -37,6 +37,7 @@ fn messages_reach_the_shard_and_survive_a_killed_connection() {
     driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
     driver.join(0, "news");
     driver.wait("joined", |seen| seen.joined.contains_key(&0));
+    driver.wait_until_it_can_ask();
 
     driver.publish("news", "one\r\ntwo");
     driver.wait("the message", |seen| seen.messages == [(0, b"one\r\ntwo".to_vec())]);
@@ -56,11 +57,7 @@ fn commands_with_replies_are_answered_in_the_order_of_asking() {
     let redis = RedisServer::start(&[]);
     let mut driver = Driver::new(redis.options());
     driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
-    // The link that is asked may take a moment longer than the one that hears.
-    while driver.seen.published.pop() != Some(PublishOutcome::Accepted) {
-        driver.publish("nobody", "x");
-        driver.wait("an answer", |seen| !seen.published.is_empty());
-    }
+    driver.wait_until_it_can_ask();
     let loaded = redis.ask("SCRIPT LOAD return{KEYS[1],ARGV[1]}");
     let digest = Bytes::from(loaded.lines().nth(1).unwrap().to_owned());
     redis.ask("XADD stream 1-1 d one");
@@ -100,6 +97,7 @@ fn a_large_message_and_many_small_ones_arrive_whole_and_in_order() {
     driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
     driver.join(0, "a");
     driver.wait("joined", |seen| seen.joined.contains_key(&0));
+    driver.wait_until_it_can_ask();
     let mut expected = Vec::new();
     for number in 0..2_000 {
         let payload = if number == 1_000 { "x".repeat(1 << 20) } else { format!("{number}") };
@@ -249,6 +247,14 @@ impl Driver {
             connection: SocketKey { slot: Slot(key), generation: 0 },
             since: Since::Now,
         }));
+    }
+
+    /// The link that is asked may take a moment longer than the one that hears.
+    fn wait_until_it_can_ask(&mut self) {
+        while self.seen.published.pop() != Some(PublishOutcome::Accepted) {
+            self.publish("nobody", "x");
+            self.wait("an answer", |seen| !seen.published.is_empty());
+        }
     }
 
     fn publish(&mut self, name: &str, payload: &str) {
