@@ -7,19 +7,21 @@
 
 #![allow(clippy::unwrap_used)] // Tests state what must hold by unwrapping it; these are their helpers.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use courier::base::socket::{HangUp, Slot, SocketKey};
 use courier::base::time::Time;
 use courier::reader::broker::{Broker, BrokerOptions, WallClock};
 use courier::reader::input::Output;
 use courier::wire::resp::request::encode_command;
+use support::DEADLINE;
+use support::redis::Redis;
 
 #[test]
 fn connections_are_greeted_alike() {
@@ -496,11 +498,11 @@ fn clients_beyond_the_limit_are_refused_alike() {
 
 #[test]
 fn clients_are_described_by_the_same_fields() {
-    let redis = Redis::start(&[]);
+    let redis = start_redis(&[]);
     let mut broker = BrokerUnderTest::new(&[]);
     let (name, bytes) = parse("a: CLIENT INFO");
     broker.receive(name, &bytes);
-    let mut socket = redis.connect();
+    let mut socket = connect(&redis);
     socket.write_all(&bytes).unwrap();
     socket.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = Vec::new();
@@ -517,12 +519,12 @@ fn clients_are_described_by_the_same_fields() {
 
 /// Runs the script against both and compares.
 fn check(options: &[&str], script: &[&str]) {
-    let redis = Redis::start(options);
+    let redis = start_redis(options);
     let mut broker = BrokerUnderTest::new(options);
     let mut sockets: BTreeMap<&str, UnixStream> = BTreeMap::new();
     for line in script {
         let (name, bytes) = parse(line);
-        let socket = sockets.entry(name).or_insert_with(|| redis.connect());
+        let socket = sockets.entry(name).or_insert_with(|| connect(&redis));
         // A peer that has closed is noticed by what it sent.
         let _ = socket.write_all(&bytes);
         broker.receive(name, &bytes);
@@ -548,6 +550,17 @@ fn check(options: &[&str], script: &[&str]) {
         let is_closed = broker.clients[name].is_shut_down;
         assert_eq!(shown(&rest), "", "Redis has more for {name}; the broker has closed it: {is_closed}");
     }
+}
+
+fn start_redis(options: &[&str]) -> Redis {
+    let bulk_bytes = BULK_BYTES.to_string();
+    Redis::with(&[&["--proto-max-bulk-len", &bulk_bytes], options].concat())
+}
+
+fn connect(redis: &Redis) -> UnixStream {
+    let socket = UnixStream::connect(redis.socket()).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
 }
 
 /// Up to `count` bytes: fewer if Redis closes or has no more to say for a while.
@@ -650,53 +663,6 @@ impl BrokerUnderTest {
                 self.broker.hung_up(socket, HangUp::Closed);
             }
         }
-    }
-}
-
-/// A redis-server of its own on a Unix socket: no port that another might take.
-struct Redis {
-    process: Child,
-    directory: PathBuf,
-}
-
-impl Redis {
-    fn start(options: &[&str]) -> Self {
-        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("courier-redis-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let bulk_bytes = BULK_BYTES.to_string();
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--unixsocket", "redis.sock", "--save", ""])
-            .args(["--proto-max-bulk-len", &bulk_bytes])
-            .args(options)
-            .current_dir(&directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed (make test installs it)");
-        Self { process, directory }
-    }
-
-    fn connect(&self) -> UnixStream {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            match UnixStream::connect(self.directory.join("redis.sock")) {
-                Ok(socket) => {
-                    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-                    return socket;
-                }
-                Err(error) if Instant::now() > deadline => panic!("redis-server does not listen: {error}"),
-                Err(_) => std::thread::yield_now(),
-            }
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-        std::fs::remove_dir_all(&self.directory).ok();
     }
 }
 
