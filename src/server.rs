@@ -99,10 +99,10 @@ impl Server {
             }
             End::Unfit(line) => refuse(line),
             End::Returned(thread) => {
-                eprintln!(
-                    "courier: the thread {thread} has ended, so the process does: this is a fault of courier"
+                let line = format_args!(
+                    "the thread {thread} has ended, so the process does: this is a fault of courier"
                 );
-                ExitCode::from(EXIT_FAULT)
+                last_line(line, EXIT_FAULT)
             }
         }
     }
@@ -201,8 +201,14 @@ fn no_reports() -> End {
 
 /// The operator's fault at start: one line, exit code 2.
 fn refuse(line: impl fmt::Display) -> ExitCode {
+    last_line(line, EXIT_REFUSED)
+}
+
+/// The process says this and ends.
+fn last_line(line: impl fmt::Display, exit_code: u8) -> ExitCode {
+    end_soon(exit_code);
     eprintln!("courier: {line}");
-    ExitCode::from(EXIT_REFUSED)
+    ExitCode::from(exit_code)
 }
 
 /// How this program was called, for lines to copy: a path as it was typed, else its name.
@@ -223,14 +229,19 @@ fn print(text: &str) -> ExitCode {
 fn end_on_panic() {
     let describe = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let watchdog = std::thread::Builder::new().name("courier-end".into());
-        let _ = watchdog.spawn(|| {
-            std::thread::sleep(MESSAGE_PATIENCE);
-            std::process::exit(EXIT_FAULT.into());
-        });
+        end_soon(EXIT_FAULT);
         describe(panic);
         std::process::exit(EXIT_FAULT.into());
     }));
+}
+
+/// Ends the process in a while, however long its last words take: a stderr that nobody reads may be full.
+fn end_soon(exit_code: u8) {
+    // Without a thread for it the words are still said, and the end waits for their reader.
+    let _ = std::thread::Builder::new().name("courier-end".into()).spawn(move || {
+        std::thread::sleep(MESSAGE_PATIENCE);
+        std::process::exit(exit_code.into());
+    });
 }
 
 /// How long the first word on Redis is waited for before courier says that it has started.
@@ -240,3 +251,6 @@ const EXIT_REFUSED: u8 = 2;
 const EXIT_FAULT: u8 = 70;
 /// How long a stderr that nobody reads may hold up the end.
 const MESSAGE_PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,12 @@ fn a_mistake_in_the_file_is_told_with_its_line() {
 }
 
 #[test]
+fn a_cpu_that_is_not_there_is_refused() {
+    let line = refused(&["--broker", "127.0.0.1:0", "--cpus", "4000"]);
+    assert!(line.starts_with("--cpus: CPU 4000 is not one that this process may use"), "{line}");
+}
+
+#[test]
 fn a_second_courier_on_an_address_is_told_of_the_first() {
     let first = Courier::start(&["--broker", "127.0.0.1:0"]);
     let (web, admin) = (first.web.to_string(), first.admin.to_string());

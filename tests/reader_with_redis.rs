@@ -5,11 +5,12 @@
 
 #![allow(clippy::unwrap_used)] // Tests state what must hold by unwrapping it; these are their helpers.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,11 +30,12 @@ use courier::reader::input::{Input, Notice, Output};
 use courier::reader::{Answered, Reader, ReaderOptions, RedisAddress, RedisOptions, Secret, Upstream};
 use courier::wire::resp::command::Command as RespCommand;
 use courier::wire::resp::reply::Reply;
+use support::redis::Redis;
 
 #[test]
 fn messages_reach_the_shard_and_survive_a_killed_connection() {
-    let redis = RedisServer::start(&[]);
-    let mut driver = Driver::new(redis.options());
+    let redis = Redis::start();
+    let mut driver = Driver::new(options(&redis));
     driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
     driver.join(0, "news");
     driver.wait("joined", |seen| seen.joined.contains_key(&0));
@@ -43,10 +45,10 @@ fn messages_reach_the_shard_and_survive_a_killed_connection() {
     driver.wait("the message", |seen| seen.messages == [(0, b"one\r\ntwo".to_vec())]);
     driver.wait("the answer", |seen| seen.published == [PublishOutcome::Accepted]);
 
-    assert_eq!(redis.ask("CLIENT KILL TYPE pubsub"), ":1\r\n");
+    assert_eq!(redis.client().say("CLIENT KILL TYPE pubsub"), Reply::Integer(1));
     driver.wait("down", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Down { .. })));
     driver.wait("the gap", |seen| seen.gaps == [(0, GapReason::UpstreamDown)]);
-    assert_eq!(redis.ask("PUBLISH news three"), ":1\r\n");
+    assert_eq!(redis.client().say("PUBLISH news three"), Reply::Integer(1));
     driver.wait("the next message", |seen| seen.messages.len() == 2);
     assert_eq!(driver.counters.cells.redis_up.get(), 1);
     assert_eq!(driver.counters.cells.redis_reconnects.get(), 1);
@@ -54,14 +56,14 @@ fn messages_reach_the_shard_and_survive_a_killed_connection() {
 
 #[test]
 fn commands_with_replies_are_answered_in_the_order_of_asking() {
-    let redis = RedisServer::start(&[]);
-    let mut driver = Driver::new(redis.options());
+    let redis = Redis::start();
+    let mut driver = Driver::new(options(&redis));
     driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
     driver.wait_until_it_can_ask();
-    let loaded = redis.ask("SCRIPT LOAD return{KEYS[1],ARGV[1]}");
-    let digest = Bytes::from(loaded.lines().nth(1).unwrap().to_owned());
-    redis.ask("XADD stream 1-1 d one");
-    redis.ask("XADD stream 2-1 d two");
+    let loaded = redis.client().say("SCRIPT LOAD return{KEYS[1],ARGV[1]}");
+    let digest = Bytes::copy_from_slice(loaded.as_text().unwrap());
+    redis.client().say("XADD stream 1-1 d one");
+    redis.client().say("XADD stream 2-1 d two");
     let text = |text: &'static str| Bytes::from_static(text.as_bytes());
     let expire = Duration::from_secs(60);
     let set = || RespCommand::SetIfAbsent { key: text("key"), value: text("value"), expire };
@@ -92,8 +94,8 @@ fn commands_with_replies_are_answered_in_the_order_of_asking() {
 
 #[test]
 fn a_large_message_and_many_small_ones_arrive_whole_and_in_order() {
-    let redis = RedisServer::start(&[]);
-    let mut driver = Driver::new(redis.options());
+    let redis = Redis::start();
+    let mut driver = Driver::new(options(&redis));
     driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
     driver.join(0, "a");
     driver.wait("joined", |seen| seen.joined.contains_key(&0));
@@ -111,12 +113,11 @@ fn a_large_message_and_many_small_ones_arrive_whole_and_in_order() {
 
 #[test]
 fn forbidden_channels_are_found_among_many_that_are_not() {
-    let redis =
-        RedisServer::start(&["--user", "reader", "on", ">secret", "resetchannels", "&open.*", "+@all"]);
+    let redis = Redis::with(&["--user", "reader", "on", ">secret", "resetchannels", "&open.*", "+@all"]);
     let options = RedisOptions {
         username: Some("reader".to_owned()),
         password: Some(Secret::new("secret".to_owned())),
-        ..redis.options()
+        ..options(&redis)
     };
     let mut driver = Driver::new(options);
     driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
@@ -132,12 +133,12 @@ fn forbidden_channels_are_found_among_many_that_are_not() {
 
 #[test]
 fn logins_that_cannot_work_are_refused_with_the_reason() {
-    let redis = RedisServer::start(&["--requirepass", "right"]);
-    let wrong = RedisOptions { password: Some(Secret::new("wrong".to_owned())), ..redis.options() };
+    let redis = Redis::with(&["--requirepass", "right"]);
+    let wrong = RedisOptions { password: Some(Secret::new("wrong".to_owned())), ..options(&redis) };
     let out_of_range =
-        RedisOptions { password: Some(Secret::new("right".to_owned())), database: 99, ..redis.options() };
+        RedisOptions { password: Some(Secret::new("right".to_owned())), database: 99, ..options(&redis) };
     for (options, expected) in [
-        (redis.options(), "Redis asks for a password"),
+        (options(&redis), "Redis asks for a password"),
         (wrong, "Redis refused user and password: WRONGPASS"),
         (out_of_range, "the database of redis.url cannot be used: ERR DB index is out of range"),
     ] {
@@ -152,49 +153,49 @@ fn logins_that_cannot_work_are_refused_with_the_reason() {
 
 #[test]
 fn a_redis_that_goes_away_and_comes_back_is_subscribed_again() {
-    let mut redis = RedisServer::start(&[]);
-    let mut driver = Driver::new(redis.options());
+    let mut redis = Redis::start();
+    let mut driver = Driver::new(options(&redis));
     driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
     driver.join(0, "a");
     driver.join(1, "b");
     driver.wait("joined", |seen| seen.joined.len() == 2);
-    redis.stop();
+    redis.kill();
     driver.wait("down", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Down { .. })));
     driver.publish("a", "lost");
     driver.wait("the refusal", |seen| seen.published == [PublishOutcome::Unavailable]);
-    redis.run(&[]);
+    redis.restart();
     driver.wait("the gaps", |seen| seen.gaps.len() == 2);
     driver.wait("up again", |seen| {
         let is_up = |notice: &&Notice| matches!(notice, Notice::Up { .. });
         seen.notices.iter().filter(is_up).count() == 2
     });
     // The link that publishes comes back in its own time; that one is heard does not depend on it.
-    assert_eq!(redis.ask("PUBLISH b back"), ":1\r\n");
+    assert_eq!(redis.client().say("PUBLISH b back"), Reply::Integer(1));
     driver.wait("the message", |seen| seen.messages == [(1, b"back".to_vec())]);
 }
 
 #[test]
 fn a_channel_that_an_acl_takes_and_gives_back_is_heard_again() {
-    let redis = RedisServer::start(&["--user", "reader", "on", ">secret", "allchannels", "+@all"]);
+    let redis = Redis::with(&["--user", "reader", "on", ">secret", "allchannels", "+@all"]);
     let options = RedisOptions {
         username: Some("reader".to_owned()),
         password: Some(Secret::new("secret".to_owned())),
-        ..redis.options()
+        ..options(&redis)
     };
     let mut driver = Driver::new(options);
     driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
     driver.join(0, "news");
     driver.wait("joined", |seen| seen.joined.contains_key(&0));
     // Redis closes the subscriptions of a user who loses their channels.
-    assert_eq!(redis.ask("ACL SETUSER reader resetchannels"), "+OK\r\n");
+    assert_eq!(redis.client().say("ACL SETUSER reader resetchannels").as_text(), Some(&b"OK"[..]));
     driver.wait("the gap", |seen| seen.gaps == [(0, GapReason::Forbidden)]);
-    assert_eq!(redis.ask("ACL SETUSER reader allchannels"), "+OK\r\n");
+    assert_eq!(redis.client().say("ACL SETUSER reader allchannels").as_text(), Some(&b"OK"[..]));
     // Somebody comes, for whom it is asked again.
     driver.join(1, "news");
     driver.wait("the end of the gap", |seen| {
         seen.gaps == [(0, GapReason::Forbidden), (1, GapReason::Forbidden)]
     });
-    assert_eq!(redis.ask("PUBLISH news back"), ":1\r\n");
+    assert_eq!(redis.client().say("PUBLISH news back"), Reply::Integer(1));
     driver.wait("the message", |seen| seen.messages == [(1, b"back".to_vec())]);
     assert_eq!(driver.counters.cells.redis_up.get(), 1);
 }
@@ -368,87 +369,15 @@ impl Seen {
     }
 }
 
-/// A redis-server of the test's own, on a Unix socket.
-struct RedisServer {
-    folder: PathBuf,
-    child: Child,
-}
-
-impl RedisServer {
-    fn start(options: &[&str]) -> Self {
-        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("courier-reader-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let child = spawn(&folder, options);
-        let server = Self { folder, child };
-        server.wait();
-        server
+fn options(redis: &Redis) -> RedisOptions {
+    RedisOptions {
+        address: RedisAddress::Unix { path: redis.socket() },
+        username: None,
+        password: None,
+        database: 0,
+        client_name: "courier-test".to_owned(),
+        dial_timeout: Duration::from_secs(5),
+        ping_interval: Duration::from_secs(10),
+        ping_timeout: Duration::from_secs(5),
     }
-
-    fn run(&mut self, options: &[&str]) {
-        self.child = spawn(&self.folder, options);
-        self.wait();
-    }
-
-    fn stop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        let _ = std::fs::remove_file(self.socket());
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.join("redis.sock")
-    }
-
-    fn wait(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while UnixStream::connect(self.socket()).is_err() {
-            assert!(Instant::now() < deadline, "redis-server did not start");
-            std::thread::yield_now();
-        }
-    }
-
-    fn options(&self) -> RedisOptions {
-        RedisOptions {
-            address: RedisAddress::Unix { path: self.socket() },
-            username: None,
-            password: None,
-            database: 0,
-            client_name: "courier-test".to_owned(),
-            dial_timeout: Duration::from_secs(5),
-            ping_interval: Duration::from_secs(10),
-            ping_timeout: Duration::from_secs(5),
-        }
-    }
-
-    /// One inline command on a connection of its own, and the first bytes of the answer.
-    fn ask(&self, command: &str) -> String {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
-        let mut answer = [0; 256];
-        let length = stream.read(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer[..length]).into_owned()
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn spawn(folder: &Path, options: &[&str]) -> Child {
-    Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-        .arg(folder.join("redis.sock"))
-        .arg("--dir")
-        .arg(folder)
-        .args(options)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("redis-server is installed")
 }

@@ -4,14 +4,16 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use support::Directory;
 use support::courier::Courier;
 use support::process::Process;
 use support::redis::Redis;
 use support::resp::Client;
 use support::stream::Stream;
+use support::{DEADLINE, Directory};
 
 /// Runs a test against each source of messages, with every channel open.
 fn with_each_source(flags: &[&str], test: impl Fn(&Courier, &mut Client)) {
@@ -137,6 +139,16 @@ fn any_payload_arrives_as_the_specification_says() {
 }
 
 #[test]
+fn a_large_message_arrives_whole() {
+    with_each_source(&[], |courier, publisher| {
+        let mut stream = Stream::open(courier.web, "channel=a");
+        let payload = "0123456789abcdef".repeat(1 << 16);
+        publisher.publish("a", &payload);
+        assert!(stream.data() == payload, "1 MiB, byte for byte");
+    });
+}
+
+#[test]
 fn a_resume_replays_exactly_what_was_missed() {
     with_each_source(&[], |courier, publisher| {
         let query = "channel=a&channel=b";
@@ -253,7 +265,7 @@ fn unix_sockets_serve_like_ports() {
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (web, broker) = (path("web.sock"), path("broker.sock"));
     let listen = format!("unix:{web},mode=0660");
-    let courier = Courier::with_unix_broker(&broker, &["--listen", &listen]);
+    let mut courier = Courier::with_unix_broker(&broker, &["--listen", &listen, "--shards", "2"]);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&web).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o660);
     let curl = Process::start(Command::new("curl").args([
@@ -266,8 +278,16 @@ fn unix_sockets_serve_like_ports() {
     let mut publisher = Client::unix(broker.as_ref()).unwrap();
     publisher.publish("a", "over a socket file");
     curl.output.with("data: over a socket file");
+    // The shards share the one socket: whichever accepts a client serves it.
+    for _ in 0..8 {
+        let mut client = UnixStream::connect(&web).unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        client.write_all(b"GET /events?channel=a HTTP/1.1\r\nHost: courier\r\n\r\n").unwrap();
+        let mut status = [0; 15];
+        client.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200 OK");
+    }
     drop(curl);
-    let mut courier = courier;
     assert_eq!(courier.stop().code(), Some(0));
     assert!(!std::path::Path::new(&web).exists() && !std::path::Path::new(&broker).exists());
 }

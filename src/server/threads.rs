@@ -6,13 +6,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver as QueueReceiver, Sender as QueueSender, bounded};
 use glommio::{LocalExecutor, LocalExecutorBuilder};
 
 use crate::base::counters::{ReaderCounters, ShardCounters};
 use crate::base::limits::{CONTROL_ITEMS, Limits, QUEUE_ITEMS};
 use crate::base::position::Epoch;
-use crate::base::queue::ShardIndex;
+use crate::base::queue::{Control, ShardIndex};
 use crate::base::random::Random;
 use crate::base::socket::Listener;
 use crate::config::{self, Config};
@@ -53,6 +53,16 @@ struct ListeningPlaces {
     broker: Option<Listening>,
 }
 
+/// What all threads are started with.
+struct Start<'a> {
+    config: &'a Config,
+    reports: &'a Sender<Report>,
+    epoch: Epoch,
+    random: Random,
+    /// The limit of the process.
+    descriptors: u64,
+}
+
 /// Why it does not start: one line for the operator.
 #[derive(Debug)]
 pub(super) enum StartError {
@@ -86,22 +96,26 @@ impl Threads {
             listening,
         };
         let seed = time::random().map_err(system("getrandom"))?;
-        let epoch = Epoch(time::random().map_err(system("getrandom"))?);
-        threads.start_all(config, reports, &reader_counters, epoch, Random::new(seed), descriptors.soft)?;
+        let mut start = Start {
+            config,
+            reports,
+            epoch: Epoch(time::random().map_err(system("getrandom"))?),
+            random: Random::new(seed),
+            descriptors: descriptors.soft,
+        };
+        let (controls, controls_end) = bounded(CONTROL_ITEMS);
+        let queues = threads.start_shards(&mut start, &controls)?;
+        threads.start_reader(&mut start, &reader_counters, queues, controls_end)?;
         Ok(threads)
     }
 
-    fn start_all(
+    /// Starts all shards; the reader's ends of their queues.
+    fn start_shards(
         &mut self,
-        config: &Config,
-        reports: &Sender<Report>,
-        reader_counters: &Arc<ReaderCounters>,
-        epoch: Epoch,
-        mut random: Random,
-        descriptors: u64,
-    ) -> Result<(), StartError> {
-        let site = Arc::new(machines::site(config));
-        let (controls, controls_end) = bounded(CONTROL_ITEMS);
+        start: &mut Start<'_>,
+        controls: &QueueSender<Control>,
+    ) -> Result<Vec<ShardQueue>, StartError> {
+        let site = Arc::new(machines::site(start.config));
         let mut queues = Vec::new();
         for index in (0..).take(self.shards()).map(ShardIndex) {
             let (queue, queue_end) = bounded(QUEUE_ITEMS);
@@ -110,9 +124,10 @@ impl Threads {
                 queue,
                 doorbell: Arc::clone(doorbell),
                 counters: Arc::clone(counters),
-                bytes_max: config.limits.queue_bytes,
+                bytes_max: start.config.limits.queue_bytes,
             });
-            let options = machines::shard(config, index, epoch, &site, counters, &mut random);
+            let options =
+                machines::shard(start.config, index, start.epoch, &site, counters, &mut start.random);
             let parts = ShardParts {
                 index,
                 shard: Shard::new(options),
@@ -123,21 +138,31 @@ impl Threads {
                 doorbell: Arc::clone(doorbell),
                 pages: Arc::clone(&self.pages),
                 orders: Arc::clone(&self.orders),
-                reports: reports.clone(),
+                reports: start.reports.clone(),
                 listeners: self.listening.kinds(),
             };
             let sockets = self.listening.take_shard();
             let thread = Thread {
                 name: format!("courier-shard-{}", index.0),
                 cpus: self.placement.cpus(self.placement.shards[index.index()]),
-                reports: reports.clone(),
+                reports: start.reports.clone(),
             };
-            let ring = shard_ring(&config.limits, descriptors);
+            let ring = shard_ring(&start.config.limits, start.descriptors);
             thread.start(move |thread| run_shard(thread, parts, ring, sockets))?;
         }
-        let start = time::now();
+        Ok(queues)
+    }
+
+    fn start_reader(
+        &mut self,
+        start: &mut Start<'_>,
+        counters: &Arc<ReaderCounters>,
+        queues: Vec<ShardQueue>,
+        controls: QueueReceiver<Control>,
+    ) -> Result<(), StartError> {
+        let config = start.config;
         let shards = u16::try_from(self.shards()).expect("a bound in limits keeps it small");
-        let options = machines::reader(config, shards, epoch, reader_counters, start, &mut random);
+        let options = machines::reader(config, shards, start.epoch, counters, time::now(), &mut start.random);
         let dialer = match &config.upstream {
             config::Upstream::Broker(_) => None,
             config::Upstream::Redis(redis) => {
@@ -148,19 +173,19 @@ impl Threads {
         let parts = ReaderParts {
             reader: Reader::new(options),
             shards: queues,
-            controls: controls_end,
+            controls,
             dialer,
             doorbell: Arc::clone(self.reader_doorbell()),
             orders: Arc::clone(&self.orders),
-            reports: reports.clone(),
+            reports: start.reports.clone(),
         };
         let sockets = self.listening.take_reader();
         let thread = Thread {
             name: "courier-reader".into(),
             cpus: self.placement.cpus(self.placement.reader),
-            reports: reports.clone(),
+            reports: start.reports.clone(),
         };
-        let ring = reader_ring(&config.limits, descriptors);
+        let ring = reader_ring(&config.limits, start.descriptors);
         thread.start(move |thread| run_reader(thread, parts, ring, sockets))
     }
 

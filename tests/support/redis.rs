@@ -43,7 +43,12 @@ impl Redis {
 
     #[track_caller]
     pub fn client(&self) -> Client {
-        Client::unix(&socket(&self.directory)).expect("redis-server listens")
+        Client::unix(&self.socket()).expect("redis-server listens")
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.directory)
     }
 
     /// As after a crash: nothing of it is said to anybody.
@@ -60,7 +65,7 @@ impl Redis {
 
     #[track_caller]
     fn until_it_answers(&self) {
-        until("redis-server listens", || Client::unix(&socket(&self.directory)).is_some());
+        until("redis-server listens", || Client::unix(&self.socket()).is_some());
     }
 }
 

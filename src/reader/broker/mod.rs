@@ -5,7 +5,7 @@
 //! channels that courier relays is handed to the reader in order. It is a message broker with a few keys for locks and
 //! settings; it is not a database: nothing is written to disk, nothing is evicted, there are no types but strings.
 //!
-//! Answers are those of Redis 7.0, byte for byte (`tests/broker_like_redis.rs` runs the same commands against a real
+//! Answers are those of Redis 7.0, byte for byte (`tests/broker_like_redis/` runs the same commands against a real
 //! one), with these differences: commands that are not in the table are unknown; inline commands are refused, as a web
 //! page can make a browser send them; a client that is owed more than its bound is closed whether it subscribes or not.
 //!

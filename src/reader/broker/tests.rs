@@ -1,5 +1,5 @@
 //! The broker as the reader sees it. What it says to clients is compared with a real Redis in
-//! `tests/broker_like_redis.rs`.
+//! `tests/broker_like_redis/`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,25 +1,15 @@
 //! The embedded broker answers as Redis does: the same commands go to the broker and to a real redis-server, and
 //! every client must be sent the same bytes.
-//!
-//! A script is a list of lines, `CLIENT: WORD WORD ..`; `CLIENT! BYTES` sends the bytes as they are. Words know the
-//! escapes `\s` (space), `\r`, `\n`, `\0`, `\e` (nothing at all). After each line, exactly as many bytes are read from
-//! Redis for each client as the broker has for it; after the last line both must have nothing left.
 
 #![allow(clippy::unwrap_used)] // Tests state what must hold by unwrapping it; these are their helpers.
 
-use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+mod comparison;
+#[path = "../support/mod.rs"]
+mod support;
 
-use courier::base::socket::{HangUp, Slot, SocketKey};
-use courier::base::time::Time;
-use courier::reader::broker::{Broker, BrokerOptions, WallClock};
-use courier::reader::input::Output;
-use courier::wire::resp::request::encode_command;
+use std::io::{Read, Write};
+
+use comparison::{BrokerUnderTest, check, connect, parse, start_redis};
 
 #[test]
 fn connections_are_greeted_alike() {
@@ -496,11 +486,11 @@ fn clients_beyond_the_limit_are_refused_alike() {
 
 #[test]
 fn clients_are_described_by_the_same_fields() {
-    let redis = Redis::start(&[]);
+    let redis = start_redis(&[]);
     let mut broker = BrokerUnderTest::new(&[]);
     let (name, bytes) = parse("a: CLIENT INFO");
     broker.receive(name, &bytes);
-    let mut socket = redis.connect();
+    let mut socket = connect(&redis);
     socket.write_all(&bytes).unwrap();
     socket.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = Vec::new();
@@ -514,191 +504,3 @@ fn clients_are_described_by_the_same_fields() {
     let (ours, theirs) = (fields(&broker.clients[name].sent), fields(&answer));
     assert_eq!(ours[..theirs.len()], theirs);
 }
-
-/// Runs the script against both and compares.
-fn check(options: &[&str], script: &[&str]) {
-    let redis = Redis::start(options);
-    let mut broker = BrokerUnderTest::new(options);
-    let mut sockets: BTreeMap<&str, UnixStream> = BTreeMap::new();
-    for line in script {
-        let (name, bytes) = parse(line);
-        let socket = sockets.entry(name).or_insert_with(|| redis.connect());
-        // A peer that has closed is noticed by what it sent.
-        let _ = socket.write_all(&bytes);
-        broker.receive(name, &bytes);
-        for (name, client) in &mut broker.clients {
-            let expected = std::mem::take(&mut client.sent);
-            let Some(socket) = sockets.get_mut(name.as_str()) else { continue };
-            let got = read(socket, expected.len());
-            assert_eq!(
-                shown(&expected),
-                shown(&got),
-                "broker (left) and Redis (right), to {name} after {line}"
-            );
-        }
-    }
-    for (name, mut socket) in sockets {
-        socket.shutdown(std::net::Shutdown::Write).ok();
-        let mut rest = Vec::new();
-        match socket.read_to_end(&mut rest) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-            Err(error) => panic!("Redis does not close {name}: {error}"),
-        }
-        let is_closed = broker.clients[name].is_shut_down;
-        assert_eq!(shown(&rest), "", "Redis has more for {name}; the broker has closed it: {is_closed}");
-    }
-}
-
-/// Up to `count` bytes: fewer if Redis closes or has no more to say for a while.
-fn read(socket: &mut UnixStream, count: usize) -> Vec<u8> {
-    let mut bytes = vec![0; count];
-    let mut filled = 0;
-    while filled < count {
-        match socket.read(&mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => break,
-        }
-    }
-    bytes.truncate(filled);
-    bytes
-}
-
-/// Readable, and without what differs by nature: the number of a connection.
-fn shown(bytes: &[u8]) -> String {
-    let text = bytes.escape_ascii().to_string();
-    let Some(at) = text.find(r"$2\r\nid\r\n:") else { return text };
-    let start = at + r"$2\r\nid\r\n:".len();
-    let end = start + text[start..].find('\\').unwrap_or(0);
-    format!("{}ID{}", &text[..start], &text[end..])
-}
-
-/// The client's name and the bytes that it sends.
-fn parse(line: &str) -> (&str, Vec<u8>) {
-    let (name, rest) = line.split_at(1);
-    let (kind, rest) = rest.split_at(1);
-    match kind {
-        "!" => (name, unescape(&rest[1..])),
-        _ => {
-            let words: Vec<Vec<u8>> = rest[1..].split(' ').map(unescape).collect();
-            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-            let mut bytes = Vec::new();
-            encode_command(&words, &mut bytes);
-            (name, bytes)
-        }
-    }
-}
-
-fn unescape(word: &str) -> Vec<u8> {
-    let plain = word.replace("\\e", "").replace("\\s", " ").replace("\\r", "\r");
-    plain.replace("\\n", "\n").replace("\\0", "\0").into_bytes()
-}
-
-struct BrokerUnderTest {
-    broker: Broker,
-    clients: BTreeMap<String, ClientUnderTest>,
-}
-
-struct ClientUnderTest {
-    socket: SocketKey,
-    sent: Vec<u8>,
-    is_shut_down: bool,
-}
-
-impl BrokerUnderTest {
-    fn new(options: &[&str]) -> Self {
-        let option = |name| options.iter().skip_while(move |&&option| option != name).nth(1).copied();
-        let number = |name| option(name).map(|number| number.parse::<usize>().unwrap());
-        let broker = Broker::new(BrokerOptions {
-            memory_bytes: number("--maxmemory").unwrap_or(1 << 20),
-            clients_max: number("--maxclients").unwrap_or(100),
-            message_bytes: BULK_BYTES,
-            output_bytes_max: 1 << 20,
-            buffer_bytes_max: 1 << 24,
-            password: option("--requirepass").map(|password| password.as_bytes().into()),
-            version: "0.0.0",
-            wall_clock: WallClock {
-                at: Time::ZERO,
-                since_epoch: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap(),
-            },
-            counters: Arc::default(),
-        });
-        Self { broker, clients: BTreeMap::new() }
-    }
-
-    fn receive(&mut self, name: &str, bytes: &[u8]) {
-        if !self.clients.contains_key(name) {
-            let slot = Slot(u32::try_from(self.clients.len()).unwrap());
-            let socket = SocketKey { slot, generation: 7 };
-            self.clients
-                .insert(name.to_owned(), ClientUnderTest { socket, sent: Vec::new(), is_shut_down: false });
-            self.broker.accepted(Time::ZERO, socket);
-        }
-        self.broker.received(Time::ZERO, self.clients[name].socket, bytes);
-        while let Some(socket) = self.broker.next_to_send() {
-            let outgoing = self.broker.outgoing(socket).to_vec();
-            self.broker.sent(socket, outgoing.len());
-            let client = self.clients.values_mut().find(|client| client.socket == socket).unwrap();
-            client.sent.extend(outgoing);
-        }
-        while let Some(output) = self.broker.next_output() {
-            if let Output::Shutdown { socket } = output {
-                let client = self.clients.values_mut().find(|client| client.socket == socket).unwrap();
-                client.is_shut_down = true;
-                self.broker.hung_up(socket, HangUp::Closed);
-            }
-        }
-    }
-}
-
-/// A redis-server of its own on a Unix socket: no port that another might take.
-struct Redis {
-    process: Child,
-    directory: PathBuf,
-}
-
-impl Redis {
-    fn start(options: &[&str]) -> Self {
-        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("courier-redis-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let bulk_bytes = BULK_BYTES.to_string();
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--unixsocket", "redis.sock", "--save", ""])
-            .args(["--proto-max-bulk-len", &bulk_bytes])
-            .args(options)
-            .current_dir(&directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed (make test installs it)");
-        Self { process, directory }
-    }
-
-    fn connect(&self) -> UnixStream {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            match UnixStream::connect(self.directory.join("redis.sock")) {
-                Ok(socket) => {
-                    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-                    return socket;
-                }
-                Err(error) if Instant::now() > deadline => panic!("redis-server does not listen: {error}"),
-                Err(_) => std::thread::yield_now(),
-            }
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-        std::fs::remove_dir_all(&self.directory).ok();
-    }
-}
-
-/// The least that Redis takes for `proto-max-bulk-len`.
-const BULK_BYTES: usize = 1 << 20;
