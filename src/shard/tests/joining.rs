@@ -1,0 +1,242 @@
+//! Channels that are joined and left: resumes, gaps, and what the reader answers.
+
+use super::*;
+
+#[test]
+fn a_resume_replays_from_the_readers_history_and_goes_on_without_repeat() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b&last_event_id=a.10");
+    let (a, socket, since) = bench.asked("a");
+    let (b, ..) = bench.asked("b");
+    assert_eq!(since, Since::After(Position(10)));
+    bench.joined(socket, a, 20, vec![replayed(12, "a12"), replayed(19, "a19")], None);
+    bench.publish(&[(a, 21, "a21"), (a, 23, "a23")]);
+    bench.joined(socket, b, 24, vec![replayed(11, "b11"), replayed(22, "b22")], None);
+    bench.publish(&[(b, 25, "b25")]);
+    bench.flush();
+    let expected = "retry: 2000\nid: a.10\n\ndata: b11\nid: a.11\n\ndata: a12\nid: a.12\n\ndata: a19\nid: a.19\n\n\
+                    data: a21\nid: a.21\n\ndata: b22\nid: a.22\n\ndata: a23\nid: a.23\n\ndata: b25\nid: a.25\n\n";
+    assert_eq!(bench.body(1), expected);
+    assert_eq!(bench.shard.kept_bytes(), 0);
+}
+
+#[test]
+fn a_resume_that_missed_nothing_is_answered_by_the_shard_itself() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a");
+    let (a, ..) = bench.asked("a");
+    bench.join_all(0);
+    bench.publish(&[(a, 5, "five")]);
+    bench.flush();
+    bench.stream(2, "channel=a&last_event_id=a.5");
+    assert!(bench.controls.is_empty());
+    bench.publish(&[(a, 6, "six")]);
+    bench.flush();
+    assert_eq!(bench.body(2), "retry: 2000\nid: a.5\n\ndata: six\nid: a.6\n\n");
+}
+
+#[test]
+fn a_client_that_is_ahead_of_this_shard_gets_nothing_twice() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a");
+    let (a, ..) = bench.asked("a");
+    bench.join_all(3);
+    bench.stream(2, "channel=a&last_event_id=a.5");
+    let (_, socket, since) = bench.asked("a");
+    assert_eq!(since, Since::After(Position(5)));
+    bench.publish(&[(a, 4, "four"), (a, 5, "five")]);
+    bench.joined(socket, a, 5, Vec::new(), None);
+    bench.publish(&[(a, 6, "six")]);
+    bench.flush();
+    assert_eq!(bench.body(2), "retry: 2000\nid: a.5\n\ndata: six\nid: a.6\n\n");
+}
+
+#[test]
+fn an_id_of_another_run_is_answered_by_a_stated_gap() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=news&last_event_id=zzz.5");
+    bench.join_all(7);
+    let expected = "retry: 2000\nid: a.7\n\nevent: courier-gap\n\
+                    data: {\"channel\":\"news\",\"from\":null,\"reason\":\"unknown-epoch\"}\nid: a.7\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
+fn a_replay_that_is_not_everything_states_its_gap_first_and_a_cut_behind_it_loses_nothing() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=news&last_event_id=a.5");
+    let (news, socket, _) = bench.asked("news");
+    let gap = JoinGap { from: Position(5), reason: GapReason::TooOld };
+    bench.joined(socket, news, 40, vec![replayed(30, "x")], Some(gap));
+    bench.flush();
+    let expected = "retry: 2000\nid: a.5\n\nevent: courier-gap\n\
+                    data: {\"channel\":\"news\",\"from\":\"a.5\",\"reason\":\"too-old\"}\nid: a.29\n\n\
+                    data: x\nid: a.30\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
+fn a_gap_that_the_reader_states_comes_in_order_with_the_messages() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=news");
+    let (news, ..) = bench.asked("news");
+    bench.join_all(0);
+    bench.body(1);
+    bench.publish(&[(news, 1, "before")]);
+    let gap = Gap { channels: vec![(news, Position(2))], from: Position(1), reason: GapReason::UpstreamDown };
+    bench.input(Input::Delivery(Delivery::Gap(gap)));
+    bench.publish(&[(news, 3, "after")]);
+    bench.flush();
+    let expected = "data: before\nid: a.1\n\nevent: courier-gap\n\
+                    data: {\"channel\":\"news\",\"from\":\"a.1\",\"reason\":\"upstream-down\"}\nid: a.2\n\n\
+                    data: after\nid: a.3\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
+fn the_head_goes_out_after_two_seconds_and_what_was_missed_until_the_join_is_a_gap() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b");
+    let (a, socket, _) = bench.asked("a");
+    let (b, ..) = bench.asked("b");
+    bench.joined(socket, a, 3, Vec::new(), None);
+    bench.flush();
+    assert_eq!(bench.body(1), "");
+    let earliest = bench.now.after(limits::JOIN_TIMEOUT);
+    bench.now = bench.shard.waits.next().unwrap();
+    assert!(bench.now.since(earliest) < Duration::from_millis(100));
+    bench.input(Input::Tick);
+    bench.flush();
+    assert_eq!(bench.body(1), "retry: 2000\nid: a.3\n\n");
+    bench.publish(&[(a, 4, "four")]);
+    bench.joined(socket, b, 5, Vec::new(), None);
+    bench.flush();
+    let expected = "event: courier-gap\ndata: {\"channel\":\"b\",\"from\":\"a.3\",\"reason\":\"upstream-down\"}\n\
+                    id: a.3\n\ndata: four\nid: a.4\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
+fn a_channel_that_redis_forbids_is_stated_and_the_others_go_on() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=secret");
+    let (a, socket, _) = bench.asked("a");
+    let (secret, ..) = bench.asked("secret");
+    let outcome = JoinOutcome::Forbidden;
+    let joined = Joined { connection: socket, channel: secret, position: Position(1), outcome };
+    bench.input(Input::Delivery(Delivery::Joined(joined)));
+    bench.joined(socket, a, 2, Vec::new(), None);
+    bench.publish(&[(a, 3, "three")]);
+    bench.flush();
+    let expected = "retry: 2000\nid: a.2\n\nevent: courier-gap\n\
+                    data: {\"channel\":\"secret\",\"from\":null,\"reason\":\"forbidden\"}\nid: a.2\n\n\
+                    data: three\nid: a.3\n\n";
+    assert_eq!(bench.body(1), expected);
+    assert!(bench.controls.iter().any(|control| matches!(control, Control::Leave { .. })));
+}
+
+#[test]
+fn the_last_client_of_a_channel_leaves_it() {
+    let mut bench = Bench::new();
+    let first = bench.stream(1, "channel=news");
+    let second = bench.stream(2, "channel=news");
+    bench.join_all(0);
+    bench.input(Input::HungUp { socket: first, cause: HangUp::Closed });
+    assert!(bench.controls.is_empty());
+    bench.input(Input::HungUp { socket: second, cause: HangUp::Reset });
+    assert!(matches!(&bench.controls[..], [Control::Leave { name, .. }] if name.as_str() == "news"));
+    assert_eq!(
+        (bench.disconnects(Disconnect::ClientClosed), bench.disconnects(Disconnect::ClientReset)),
+        (1, 1)
+    );
+    assert_eq!(bench.shard.connections(), 0);
+}
+
+#[test]
+fn a_client_that_goes_while_it_waits_for_its_join_leaves_nothing_behind() {
+    let mut bench = Bench::new();
+    let socket = bench.stream(1, "channel=news");
+    let (news, ..) = bench.asked("news");
+    bench.input(Input::HungUp { socket, cause: HangUp::Closed });
+    bench.joined(socket, news, 5, vec![replayed(4, "x")], None);
+    bench.flush();
+    assert_eq!(
+        (bench.shard.joins.len(), bench.shard.hub.channel_count(), bench.shard.kept_bytes()),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn who_comes_after_a_channel_became_forbidden_asks_the_reader() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a");
+    let (a, ..) = bench.asked("a");
+    bench.join_all(1);
+    let gap = Gap { channels: vec![(a, Position(2))], from: Position(1), reason: GapReason::Forbidden };
+    bench.input(Input::Delivery(Delivery::Gap(gap)));
+    for slot in [2, 3] {
+        bench.stream(slot, "channel=a");
+        let (_, socket, since) = bench.asked("a");
+        assert_eq!(since, Since::Now);
+        bench.controls.clear();
+        let gap = JoinGap { from: Position(2), reason: GapReason::Forbidden };
+        bench.joined(socket, a, 2, Vec::new(), Some(gap));
+        bench.flush();
+        assert!(bench.body(slot).contains("\"reason\":\"forbidden\""));
+    }
+}
+
+#[test]
+fn while_the_upstream_is_down_every_stream_asks_the_reader() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a");
+    bench.join_all(1);
+    bench.input(Input::Delivery(Delivery::Upstream(Reach::Down)));
+    bench.stream(2, "channel=a");
+    let (a, socket, _) = bench.asked("a");
+    let gap = JoinGap { from: Position(1), reason: GapReason::UpstreamDown };
+    bench.joined(socket, a, 1, Vec::new(), Some(gap));
+    bench.flush();
+    assert!(bench.body(2).contains("upstream-down"));
+    bench.controls.clear();
+    bench.input(Input::Delivery(Delivery::Upstream(Reach::Up)));
+    bench.stream(3, "channel=a");
+    assert!(bench.controls.is_empty());
+}
+
+#[test]
+fn a_stream_for_which_the_reader_has_no_room_is_complete_and_says_when_to_come_back() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a");
+    let (a, socket, _) = bench.asked("a");
+    let joined = Joined { connection: socket, channel: a, position: Position(0), outcome: JoinOutcome::Full };
+    bench.input(Input::Delivery(Delivery::Joined(joined)));
+    bench.flush();
+    let text = String::from_utf8(bench.received[&1].clone()).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK") && text.contains("\r\n\r\nretry: "), "{text}");
+    assert_eq!(bench.outputs, [format!("{:?}", Output::ShutdownWrite { socket })]);
+    assert_eq!(bench.disconnects(Disconnect::ChannelLimit), 1);
+}
+
+#[test]
+fn controls_that_found_the_queue_full_are_offered_again_in_order() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b");
+    for control in std::mem::take(&mut bench.controls) {
+        bench.input(Input::ControlReturned(control));
+    }
+    bench.stream(2, "channel=c");
+    assert!(bench.controls.is_empty(), "those that come later wait behind");
+    bench.now = bench.now.after(CONTROL_RETRY);
+    assert_eq!(bench.shard.next_deadline(), Some(bench.now));
+    bench.input(Input::Tick);
+    let names: Vec<&str> = bench
+        .controls
+        .iter()
+        .map(|control| match control {
+            Control::Join { name, .. } => name.as_str(),
+            _ => "",
+        })
+        .collect();
+    assert_eq!(names, ["a", "b", "c"]);
+}
