@@ -20,6 +20,41 @@ fn every_relative_link_of_a_document_leads_somewhere() {
 }
 
 #[test]
+fn the_numbers_of_the_readme_are_those_of_the_committed_runs() {
+    let readme = read(&root().join("README.md")).replace('\n', " ");
+    let run = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&read(&root().join("loadtest/results").join(name))).expect("a run is JSON")
+    };
+    let fanout = run("fanout.json");
+    for (row, contender) in [
+        ("courier", "courier"),
+        ("bare loop of io_uring sends", "io_uring loop"),
+        ("bare loop of `send(2)`", "send(2) loop"),
+    ] {
+        let summary = summary(&fanout, contender);
+        let cost = &summary["cpu_nanos_per_delivery"];
+        let micros = |key: &str| cost[key].as_f64().expect("a number") / 1_000.0;
+        let (median, least, greatest) = (micros("median"), micros("least"), micros("greatest"));
+        let line = format!("| {row} | {median:.2} us ({least:.2} to {greatest:.2}) |");
+        assert!(readme.contains(&line), "the committed run says: {line}");
+        assert_eq!(summary["delivered"], summary["expected"]);
+        assert_eq!(summary["delivered"], 1_080_000);
+    }
+    let idle = run("idle.json");
+    let courier = summary(&idle, "courier");
+    let mebibytes = courier["user_bytes_in_all"]["median"].as_f64().expect("a number") / 1_048_576.0;
+    let milliseconds = courier["rest_cpu_seconds"]["median"].as_f64().expect("a number") * 1_000.0;
+    for figure in [format!("{mebibytes:.0} MiB of memory"), format!("{milliseconds:.1} ms of CPU")] {
+        assert!(readme.contains(&figure), "the committed run says: {figure}");
+    }
+}
+
+fn summary<'a>(run: &'a serde_json::Value, contender: &str) -> &'a serde_json::Value {
+    let summaries = run["summaries"].as_array().expect("a run has summaries");
+    summaries.iter().find(|summary| summary["contender"] == contender).expect("the contender took part")
+}
+
+#[test]
 fn every_make_target_that_a_document_names_is_one() {
     let makefile = read(&root().join("Makefile"));
     let targets: BTreeSet<&str> = makefile
