@@ -94,7 +94,7 @@ cells! {
     ShardCells {
         connections: Gauge "Client connections that are open.",
         subscriptions: Gauge "Channels that connections are subscribed to, counted once for each connection.",
-        channels: Gauge "Channels with at least one subscription, on this shard.",
+        channels: Gauge "Channels with at least one subscription, counted once for each shard that has one.",
         connections_accepted: Counter "Connections accepted.",
         messages_delivered: Counter "Messages handed to the kernel, counted once for each subscription.",
         sent_bytes: Counter "Bytes handed to the kernel.",

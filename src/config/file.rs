@@ -136,7 +136,7 @@ impl Source<'_> {
     }
 
     fn rule(&self, row: &DeTable<'_>, at: usize) -> Result<FileRule, ConfigError> {
-        let (mut pattern, mut access, mut payload) = (None, Access::Public, PayloadMode::Raw);
+        let (mut pattern, mut access, mut payload) = (None, None, PayloadMode::Raw);
         for (name, value) in row {
             let origin = self.origin(name.span().start);
             let key = format!("channels.{}", name.get_ref());
@@ -146,7 +146,7 @@ impl Source<'_> {
             let text = || value.get_ref().as_str().ok_or_else(|| wrong("write it in quotes".into()));
             match name.get_ref().as_ref() {
                 "match" => pattern = Some(parse_pattern(text()?).map_err(wrong)?),
-                "access" => access = word(text()?, &ACCESS_WORDS).map_err(wrong)?,
+                "access" => access = Some(word(text()?, &ACCESS_WORDS).map_err(wrong)?),
                 "payload" => payload = word(text()?, &PAYLOAD_WORDS).map_err(wrong)?,
                 _ => return Err(ConfigError::at(&origin, unknown(&key, RULE_KEYS))),
             }
@@ -154,6 +154,13 @@ impl Source<'_> {
         let origin = self.origin(at);
         let pattern = pattern.ok_or_else(|| {
             ConfigError::at(&origin, "a [[channels]] row needs its pattern: match = \"news.*\"")
+        })?;
+        // Nobody gets in by an omission.
+        let access = access.ok_or_else(|| {
+            ConfigError::at(
+                &origin,
+                "a [[channels]] row says who may listen: access = \"public\" or \"closed\"",
+            )
         })?;
         Ok(FileRule { rule: Rule { pattern, access, payload }, origin })
     }
@@ -248,7 +255,7 @@ mod tests {
 
     #[test]
     fn channel_rules_keep_their_order() {
-        let text = "[[channels]]\nmatch = \"b.*\"\npayload = \"envelope\"\n\n[[channels]]\nmatch = \"a\"\naccess = \"closed\"\n";
+        let text = "[[channels]]\nmatch = \"b.*\"\naccess = \"public\"\npayload = \"envelope\"\n\n[[channels]]\nmatch = \"a\"\naccess = \"closed\"\n";
         let found = parse(Path::new("courier.toml"), text).unwrap();
         let rows: Vec<_> = found
             .rules
@@ -259,7 +266,7 @@ mod tests {
             rows,
             [
                 ("b.*", Access::Public, PayloadMode::Envelope, "courier.toml:1".to_owned()),
-                ("a", Access::Closed, PayloadMode::Raw, "courier.toml:5".to_owned()),
+                ("a", Access::Closed, PayloadMode::Raw, "courier.toml:6".to_owned()),
             ]
         );
     }
@@ -288,6 +295,10 @@ mod tests {
             (
                 "[channels]\nmatch=\"a\"",
                 "courier.toml:1: channels is a list of tables: write [[channels]] for each",
+            ),
+            (
+                "[[channels]]\nmatch = \"a\"\n",
+                "courier.toml:1: a [[channels]] row says who may listen: access = \"public\" or \"closed\"",
             ),
             ("\n[[channels]]\n", "courier.toml:2: a [[channels]] row needs its pattern: match = \"news.*\""),
             (

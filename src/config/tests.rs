@@ -168,7 +168,7 @@ fn the_flag_wins_over_the_variable_over_the_file_over_the_default() {
     let file = TemporaryFile::new(
         "order.toml",
         "[server]\nlisten = \"127.0.0.1:1\"\n[sse]\nheartbeat = \"1s\"\nretry = \"1s\"\n[redis]\nurl = \"redis://file\"\n\
-         [[channels]]\nmatch = \"a.*\"\npayload = \"envelope\"\n",
+         [[channels]]\nmatch = \"a.*\"\naccess = \"public\"\npayload = \"envelope\"\n",
     );
     let environment =
         [("COURIER_HEARTBEAT", "2s"), ("COURIER_RETRY", "2s"), ("REDIS_URL", "redis://variable")];
