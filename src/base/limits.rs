@@ -132,8 +132,6 @@ pub const BROKER_ELEMENTS_BEFORE_LOGIN: usize = 10;
 pub const BROKER_BULK_BYTES_BEFORE_LOGIN: usize = 16 * KIB;
 /// Keys and lines of one command to the embedded broker beside its largest argument. Beyond: closed.
 pub const BROKER_REQUEST_EXTRA_BYTES: usize = 64 * KIB;
-/// Payloads below this are copied out of the chunk they were read into; larger ones share it.
-pub const PAYLOAD_COPY_BYTES: usize = 4 * KIB;
 /// Bytes of one event that `courier subscribe` takes: the longest message, each of its bytes a line of its own.
 pub const EVENT_BYTES: usize = 128 * MIB;
 /// Lines of the log that wait for stderr. Beyond: dropped and counted.

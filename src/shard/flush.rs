@@ -84,8 +84,14 @@ impl Shard {
         let mut next_trouble = troubles.iter().peekable();
         let mut sent_bytes = 0;
         for (at, send) in volley.iter().enumerate() {
-            self.rows[send.socket.slot.index()].flags.clear(Flags::PLANNED);
-            match next_trouble.next_if(|unsent| unsent.index as usize == at) {
+            let trouble = next_trouble.next_if(|unsent| unsent.index as usize == at);
+            let row = &mut self.rows[send.socket.slot.index()];
+            row.flags.clear(Flags::PLANNED);
+            // Settling another send may have ended this connection: at the bound of all tails the longest goes.
+            if row.generation != send.socket.generation || row.state == State::Closing {
+                continue;
+            }
+            match trouble {
                 None => {
                     sent_bytes += u64::from(send.length);
                     self.sent_whole(send);

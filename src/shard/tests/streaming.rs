@@ -157,3 +157,29 @@ fn tails_are_bounded_together() {
     assert!(bench.shard.kept_bytes() <= 1_000);
     assert!(bench.disconnects(Disconnect::TailLimit) > 10);
 }
+
+#[test]
+fn a_tail_that_is_ended_for_another_in_the_middle_of_a_volley_is_not_touched_again() {
+    let mut bench = Bench::with(|options| options.limits.tail_bytes = 1_000);
+    let first = bench.stream(1, "channel=a");
+    let second = bench.stream(2, "channel=b");
+    let (a, ..) = bench.asked("a");
+    let (b, ..) = bench.asked("b");
+    bench.join_all(0);
+    bench.room.insert(1, 0);
+    bench.room.insert(2, 10);
+    bench.publish(&[(a, 1, &"x".repeat(600)), (b, 2, &"y".repeat(900))]);
+    bench.flush();
+    // Both come back short in one volley; what is left of the first makes the second, the longest, end.
+    bench.room.insert(1, 5);
+    bench.room.insert(2, 1);
+    bench.input(Input::Writable { socket: first });
+    bench.input(Input::Writable { socket: second });
+    bench.flush();
+    assert_eq!(bench.disconnects(Disconnect::TailLimit), 1);
+    assert_eq!(bench.outputs.last(), Some(&format!("{:?}", Output::Shutdown { socket: second })));
+    bench.room.clear();
+    bench.input(Input::Writable { socket: first });
+    bench.flush();
+    assert!(bench.body(1).ends_with("x\nid: a.1\n\n"));
+}
