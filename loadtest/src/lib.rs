@@ -3,7 +3,7 @@
 //! ```text
 //! scenario (what is done) -> contender (who is measured: courier, the bare loops, a running server)
 //!                         -> swarm (thousands of subscribers in processes of their own, each message checked)
-//!                         -> publisher (RESP PUBLISH, on a schedule), window (CPU, and who was the limit)
+//!                         -> publisher (as the server wants it: PUBLISH, PUBLISH in an envelope, POST), window (CPU, and who was the limit)
 //!                         -> statistics -> report (table, JSON)
 //! ```
 //!

@@ -3,6 +3,8 @@
 //! `000000000000002a 00000000deadbeef abcdefgh..`: 16 hexadecimal digits each, so that every payload of a run has the
 //! same length and a receiver knows by one comparison where it ends. Plain ASCII: no server has a reason to alter it.
 
+use std::io::Write;
+
 /// What a message says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
@@ -34,7 +36,8 @@ impl Payload {
     }
 
     pub fn write(&self, stamp: Stamp, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(format!("{:016x} {:016x}", stamp.sequence, stamp.due_nanos).as_bytes());
+        write!(bytes, "{:016x} {:016x}", stamp.sequence, stamp.due_nanos)
+            .expect("a vector takes what it is given");
         bytes.extend_from_slice(&self.padding);
     }
 

@@ -125,7 +125,16 @@ pub fn receive_now(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Waits until the socket takes bytes again; false if it does not within `patience`.
 pub fn wait_writable(stream: &TcpStream, patience: Duration) -> io::Result<bool> {
-    let mut poll = libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    wait_for(stream, libc::POLLOUT, patience)
+}
+
+/// Waits until the socket takes bytes again, or has some; false if it does not within `patience`.
+pub fn wait_for_change(stream: &TcpStream, patience: Duration) -> io::Result<bool> {
+    wait_for(stream, libc::POLLIN | libc::POLLOUT, patience)
+}
+
+fn wait_for(stream: &TcpStream, events: libc::c_short, patience: Duration) -> io::Result<bool> {
+    let mut poll = libc::pollfd { fd: stream.as_raw_fd(), events, revents: 0 };
     let milliseconds = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: `poll` is one valid pollfd.
     check(unsafe { libc::poll(&raw mut poll, 1, milliseconds) }).map(|ready| ready > 0)

@@ -18,7 +18,7 @@ use crate::contender::commands::Commands;
 use crate::contender::ring::{Ring, Short};
 use crate::machine::Placement;
 use crate::process::{Process, this_program};
-use crate::publisher::RedisUrl;
+use crate::publisher::{Intake, RedisUrl};
 use crate::sys::{self, Epoll, Interest, Ready};
 use crate::trouble::Trouble;
 
@@ -34,7 +34,7 @@ pub fn start(volley: BareVolley, placement: &Placement) -> Result<Server, Troubl
     }
     let addresses: Addresses = serde_json::from_str(&line)
         .map_err(|_| Trouble::Process(format!("the bare loop could not start: {}", process.last_words())))?;
-    Ok(Server::started(process, addresses.web, RedisUrl::local(addresses.broker)))
+    Ok(Server::started(process, addresses.web, Intake::Publish(RedisUrl::local(addresses.broker))))
 }
 
 /// Serves until it is killed.

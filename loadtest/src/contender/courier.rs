@@ -7,7 +7,7 @@ use crate::arguments::Common;
 use crate::contender::{Server, free_address, wait_until_up};
 use crate::machine::Placement;
 use crate::process::Process;
-use crate::publisher::RedisUrl;
+use crate::publisher::{Intake, RedisUrl};
 use crate::trouble::Trouble;
 
 /// The program: as given, or next to this one, or on the PATH.
@@ -57,5 +57,5 @@ pub fn start(program: &Path, redis: Option<&RedisUrl>, placement: &Placement) ->
     if redis.is_none() {
         wait_until_up(&mut process, broker)?;
     }
-    Ok(Server::started(process, web, publish))
+    Ok(Server::started(process, web, Intake::Publish(publish)))
 }

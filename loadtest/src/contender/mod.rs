@@ -16,7 +16,7 @@ use crate::arguments::{BareVolley, Common, ContenderName};
 use crate::machine::Placement;
 use crate::observe::Observer;
 use crate::process::Process;
-use crate::publisher::RedisUrl;
+use crate::publisher::{Intake, RedisUrl};
 use crate::trouble::Trouble;
 use crate::url::HttpUrl;
 
@@ -33,7 +33,8 @@ pub struct Server {
     pub target: SocketAddr,
     /// The `Host` header.
     pub host: String,
-    pub publish: RedisUrl,
+    /// How it is given messages.
+    pub intake: Intake,
     pub observer: Observer,
     /// None for one that was running already.
     process: Option<Process>,
@@ -88,7 +89,7 @@ impl Contender {
             Self::Target { url, redis, observer } => Ok(Server {
                 target: resolve(url)?,
                 host: url.authority(),
-                publish: redis.clone(),
+                intake: Intake::Publish(redis.clone()),
                 observer: observer.clone(),
                 process: None,
             }),
@@ -98,9 +99,9 @@ impl Contender {
 
 impl Server {
     /// A server that was started here.
-    fn started(process: Process, target: SocketAddr, publish: RedisUrl) -> Self {
+    fn started(process: Process, target: SocketAddr, intake: Intake) -> Self {
         let observer = Observer::Process(process.id());
-        Self { target, host: target.to_string(), publish, observer, process: Some(process) }
+        Self { target, host: target.to_string(), intake, observer, process: Some(process) }
     }
 
     /// An error if it has ended.

@@ -79,7 +79,7 @@ fn round(bench: &Bench, arguments: &FanoutArguments, contender: &Contender) -> R
     let mut swarm = bench.swarm(&server, arguments.warm_up)?;
     bench.connect(&mut swarm, &mut server, arguments.common.connections)?;
     let payload = Payload::new(arguments.common.payload);
-    let mut publisher = Publisher::connect(&server.publish, &bench.channel, payload)?;
+    let mut publisher = Publisher::connect(&server.intake, payload)?;
     let mut feed = Feed { bench, arguments, publisher: &mut publisher, swarm: &mut swarm, next: 0 };
     feed.warm_up()?;
     let window = Window::open(&server.observer, feed.swarm.processes())?;
@@ -150,7 +150,7 @@ impl Feed<'_> {
     }
 
     fn publish(&mut self, due_nanos: u64) -> Result<(), Trouble> {
-        self.publisher.publish(Stamp { sequence: self.next, due_nanos })?;
+        self.publisher.publish(&self.bench.channel, Stamp { sequence: self.next, due_nanos })?;
         self.next += 1;
         self.bench.progress.step();
         Ok(())
