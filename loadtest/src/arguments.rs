@@ -30,6 +30,10 @@ pub enum Command {
     Fanout(FanoutArguments),
     /// Very many subscribers and no message: memory per connection and CPU at rest
     Idle(IdleArguments),
+    /// Very many channels with one subscriber each, messages to random ones: CPU per delivery, latency, memory per channel
+    Spread(SpreadArguments),
+    /// Fan-out to 20,000, 100,000 and 300,000 subscribers: whether a delivery costs the same
+    Curve(CurveArguments),
     /// One process of the subscribers (started by the others)
     #[command(hide = true)]
     SwarmProcess,
@@ -59,6 +63,47 @@ pub struct IdleArguments {
     /// How long to watch the connected server at rest
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub rest: Duration,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(mut_arg("connections", |argument| argument.default_value("200000").help("Channels, each with one subscriber")))]
+#[command(mut_arg("connect_patience", |argument| argument.default_value("180s")))]
+#[command(mut_arg("contenders", |argument| argument.help("Who is measured, in turn [default: courier; with --target: target]")))]
+#[command(mut_arg("rounds", |argument| argument.default_value("3")))]
+pub struct SpreadArguments {
+    /// Messages a second, each to a random channel, on a fixed schedule; latency counts from when a message was due
+    #[arg(long, value_name = "PER_SECOND", default_value = "50000", value_parser = positive)]
+    pub rate: f64,
+    /// How long to publish, in each round of each contender
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub duration: Duration,
+    /// How long to publish before that, to warm up
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub warm_up: Duration,
+    /// How often the publisher writes what has come due, all in one
+    #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = duration)]
+    pub pace: Duration,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(mut_arg("connections", |argument| argument.hide(true)))]
+#[command(mut_arg("connect_patience", |argument| argument.default_value("180s")))]
+#[command(mut_arg("contenders", |argument| argument.help("Who is measured, in turn [default: courier; with --target: target]")))]
+#[command(mut_arg("rounds", |argument| argument.default_value("3")))]
+pub struct CurveArguments {
+    /// How many subscribers, one after the other; the first is what the others are compared with
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "20000,100000,300000")]
+    pub sizes: Vec<usize>,
+    /// Messages that are measured, for each number of subscribers
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub messages: u64,
+    /// Messages before those, which warm up caches and buffers
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    pub warm_up: u64,
     #[command(flatten)]
     pub common: Common,
 }
@@ -133,6 +178,15 @@ pub struct Common {
     /// How long the messages of one round may take in all
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = duration, help_heading = "Patience")]
     pub round_patience: Duration,
+}
+
+impl Common {
+    /// The same, and without a word about contenders courier alone.
+    pub fn or_courier_alone(&self) -> Self {
+        let is_silent = self.contenders.is_empty() && self.target.is_none();
+        let contenders = if is_silent { vec![ContenderName::Courier] } else { self.contenders.clone() };
+        Self { contenders, ..self.clone() }
+    }
 }
 
 /// Who can be measured.

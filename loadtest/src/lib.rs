@@ -36,6 +36,8 @@ use trouble::Trouble;
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Fanout(arguments) => scenario::fanout::run(&arguments),
+        Command::Spread(arguments) => scenario::spread::run(&arguments),
+        Command::Curve(arguments) => scenario::curve::run(&arguments),
         Command::Idle(arguments) => scenario::idle::run(&arguments),
         Command::SwarmProcess => swarm::worker::run().map(|()| true),
         Command::BareServer { volley } => contender::bare::serve(volley).map(|()| true),

@@ -12,6 +12,8 @@ pub struct Window {
     observer: Observer,
     /// Processes of the load generator; each works on one thread.
     generators: Vec<u32>,
+    /// How many CPUs they have together; zero if they may run anywhere.
+    generator_cpus: usize,
     opened: Instant,
     server: Option<CpuTime>,
     before: Vec<CpuTime>,
@@ -25,17 +27,23 @@ pub struct Usage {
     pub server_cpu_seconds: Option<f64>,
     /// How long the server's threads waited for a CPU that was busy with something else.
     pub server_wait_seconds: Option<f64>,
-    /// The share of its one CPU that the busiest process of the load generator.
+    /// The share of one CPU that the busiest process of the load generator used, or of their CPUs that all of them
+    /// used together, whichever is greater.
     pub generator_share: f64,
 }
 
 impl Window {
     /// Opens a window around what `generators` and this process do to the server.
-    pub fn open(observer: &Observer, mut generators: Vec<u32>) -> Result<Self, Trouble> {
+    pub fn open(
+        observer: &Observer,
+        mut generators: Vec<u32>,
+        generator_cpus: usize,
+    ) -> Result<Self, Trouble> {
         generators.push(std::process::id());
         let before = generators.iter().map(|&pid| process_cpu(pid)).collect::<Result<_, _>>()?;
         let server = observer.cpu()?;
-        Ok(Self { observer: observer.clone(), generators, opened: Instant::now(), server, before })
+        let observer = observer.clone();
+        Ok(Self { observer, generators, generator_cpus, opened: Instant::now(), server, before })
     }
 
     pub fn close(self) -> Result<Usage, Trouble> {
@@ -44,10 +52,14 @@ impl Window {
         let spent = self.server.zip(server);
         let run = spent.map(|(before, after)| seconds(before.run_nanos, after.run_nanos));
         let wait = spent.and_then(|(before, after)| Some(seconds(before.wait_nanos?, after.wait_nanos?)));
-        let mut share = 0.0_f64;
+        let (mut share, mut sum) = (0.0_f64, 0.0);
         for (&pid, before) in self.generators.iter().zip(&self.before) {
             let after = process_cpu(pid)?;
-            share = share.max(seconds(before.run_nanos, after.run_nanos) / wall_seconds.max(1e-9));
+            let used = seconds(before.run_nanos, after.run_nanos) / wall_seconds.max(1e-9);
+            (share, sum) = (share.max(used), sum + used);
+        }
+        if let Some(cpus) = u32::try_from(self.generator_cpus).ok().filter(|&cpus| cpus > 0) {
+            share = share.max(sum / f64::from(cpus));
         }
         Ok(Usage { wall_seconds, server_cpu_seconds: run, server_wait_seconds: wait, generator_share: share })
     }

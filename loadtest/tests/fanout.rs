@@ -120,7 +120,8 @@ fn a_faithful_server_is_flawless_also_when_it_cuts_frames_and_beats_in_between()
             Some(vec![b":\n\n".to_vec(), first.to_vec(), second.to_vec()])
         }),
     );
-    let (output, json) = server.fanout("cut", &["--connections", "5", "--messages", "40", "--warm-up", "2"]);
+    let (output, json) =
+        server.run("fanout", "cut", &["--connections", "5", "--messages", "40", "--warm-up", "2"]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(counts(&json), [200, 200, 0, 0, 0, 0]);
 }
@@ -136,7 +137,7 @@ fn a_body_in_chunks_is_read_like_one_without() {
             Some(vec![chunk(first), chunk(second)])
         }),
     );
-    let (output, json) = server.fanout("chunks", &["--connections", "5", "--messages", "10"]);
+    let (output, json) = server.run("fanout", "chunks", &["--connections", "5", "--messages", "10"]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(counts(&json), [50, 50, 0, 0, 0, 0]);
 }
@@ -151,7 +152,7 @@ fn with_fault(name: &str, fault: fn(&[Vec<u8>]) -> Pieces) -> (bool, [u64; 6], S
         }),
     );
     let further = ["--connections", "3", "--messages", "9", "--warm-up", "1", "--rate", "200"];
-    let (output, json) = server.fanout(name, &further);
+    let (output, json) = server.run("fanout", name, &further);
     (output.status.success(), counts(&json), String::from_utf8(output.stdout).unwrap())
 }
 
@@ -180,7 +181,7 @@ fn messages_out_of_order_are_found() {
         }),
     );
     let further = ["--connections", "3", "--messages", "9", "--warm-up", "1", "--rate", "200"];
-    let (output, json) = server.fanout("reordered", &further);
+    let (output, json) = server.run("fanout", "reordered", &further);
     assert!(!output.status.success());
     assert_eq!(counts(&json), [27, 27, 0, 0, 1, 0]);
 }
@@ -214,7 +215,7 @@ fn a_stated_gap_is_counted_beside_the_loss() {
 #[test]
 fn a_server_that_refuses_is_quoted() {
     let server = TestServer::start("HTTP/1.1 403 Forbidden\r\n\r\n", Box::new(faithful));
-    let (output, json) = server.fanout("refused", &["--connections", "3"]);
+    let (output, json) = server.run("fanout", "refused", &["--connections", "3"]);
     assert_eq!(output.status.code(), Some(1));
     let reason = json["trials"][0]["rounds"][0]["failed"].as_str().unwrap();
     assert_eq!(reason, "0 of 3 connected, 3 failed; the first: answered \"HTTP/1.1 403 Forbidden\"");
@@ -224,7 +225,7 @@ fn a_server_that_refuses_is_quoted() {
 fn a_target_where_nobody_listens_is_no_hang() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = TestServer { web: free, broker: free };
-    let (output, json) = server.fanout("nobody", &["--connections", "3"]);
+    let (output, json) = server.run("fanout", "nobody", &["--connections", "3"]);
     assert_eq!(output.status.code(), Some(1));
     let reason = json["trials"][0]["rounds"][0]["failed"].as_str().unwrap();
     assert!(reason.contains("cannot connect: Connection refused"), "{reason}");

@@ -82,9 +82,12 @@ impl Contender {
         !matches!(self, Self::Target { .. })
     }
 
-    pub fn start(&self, placement: &Placement) -> Result<Server, Trouble> {
+    /// Starts it for so many connections.
+    pub fn start(&self, placement: &Placement, connections: usize) -> Result<Server, Trouble> {
         match self {
-            Self::Courier { program, redis } => courier::start(program, redis.as_ref(), placement),
+            Self::Courier { program, redis } => {
+                courier::start(program, redis.as_ref(), placement, connections)
+            }
             Self::Bare(volley) => bare::start(*volley, placement),
             Self::Target { url, redis, observer } => Ok(Server {
                 target: resolve(url)?,

@@ -16,10 +16,10 @@ use crate::report::{Align, Report, Table, share, spread, thousands};
 use crate::scenario::{Bench, Outcome, Trial};
 use crate::statistics::{Latencies, Percentiles, Spread};
 use crate::swarm::Swarm;
-use crate::swarm::orders::Tally;
+use crate::swarm::orders::{Published, Tally};
 use crate::sys;
 use crate::trouble::Trouble;
-use crate::window::{Usage, Window};
+use crate::window::Usage;
 
 /// The figures of one contender in one round.
 #[derive(Debug, Clone, Serialize)]
@@ -48,7 +48,7 @@ pub fn run(arguments: &FanoutArguments) -> Result<bool, Trouble> {
     let (bench, contenders) = Bench::new(&arguments.common, arguments.warm_up + arguments.messages)?;
     let trials = bench.take_turns(
         &contenders,
-        |bench, contender| round(bench, arguments, contender),
+        |bench, contender| round(bench, arguments, arguments.common.connections, contender),
         |round| match (round.cpu_nanos_per_delivery, round.latency) {
             (Some(nanos), _) => format!("{:.2} us of CPU per delivery", nanos / 1e3),
             (None, Some(latency)) => format!("p99 {:.1} ms", latency.p99_ms),
@@ -74,15 +74,21 @@ pub fn run(arguments: &FanoutArguments) -> Result<bool, Trouble> {
     Ok(is_flawless)
 }
 
-fn round(bench: &Bench, arguments: &FanoutArguments, contender: &Contender) -> Result<Round, Trouble> {
-    let mut server = contender.start(&bench.placement)?;
-    let mut swarm = bench.swarm(&server, arguments.warm_up)?;
-    bench.connect(&mut swarm, &mut server, arguments.common.connections)?;
+/// Starts the contender, connects so many subscribers, publishes, and checks what arrived.
+pub(super) fn round(
+    bench: &Bench,
+    arguments: &FanoutArguments,
+    connections: usize,
+    contender: &Contender,
+) -> Result<Round, Trouble> {
+    let mut server = contender.start(&bench.placement, connections)?;
+    let mut swarm = bench.swarm(&server, bench.shared_channel(connections), arguments.warm_up)?;
+    bench.connect(&mut swarm, &mut server, connections)?;
     let payload = Payload::new(arguments.common.payload);
     let mut publisher = Publisher::connect(&server.intake, payload)?;
     let mut feed = Feed { bench, arguments, publisher: &mut publisher, swarm: &mut swarm, next: 0 };
     feed.warm_up()?;
-    let window = Window::open(&server.observer, feed.swarm.processes())?;
+    let window = bench.window(&server, feed.swarm)?;
     let is_complete = match arguments.rate {
         None => feed.one_at_a_time(arguments.messages)?,
         Some(rate) => feed.on_schedule(arguments.messages, rate)?,
@@ -91,7 +97,7 @@ fn round(bench: &Bench, arguments: &FanoutArguments, contender: &Contender) -> R
     let usage = window.close()?;
     publisher.look_at_replies()?;
     server.check()?;
-    let (tally, latencies) = swarm.finish(published)?;
+    let (tally, latencies) = swarm.finish(&Published::ToAll(published))?;
     let cpu_nanos_per_delivery = usage
         .server_cpu_seconds
         .filter(|_| tally.delivered > 0)
@@ -242,7 +248,7 @@ fn remarks(trials: &[Trial<Round>]) -> Vec<String> {
 }
 
 /// What went wrong with deliveries, in words.
-fn faults(tally: &Tally) -> Option<String> {
+pub(super) fn faults(tally: &Tally) -> Option<String> {
     if tally.is_flawless() {
         return None;
     }

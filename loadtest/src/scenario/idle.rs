@@ -13,8 +13,9 @@ use crate::observe::kernel_slab_bytes;
 use crate::report::{Align, Report, Table, spread, thousands};
 use crate::scenario::{Bench, Outcome, Trial};
 use crate::statistics::Spread;
+use crate::swarm::orders::Published;
 use crate::trouble::Trouble;
-use crate::window::{Usage, Window};
+use crate::window::Usage;
 
 /// The figures of one contender in one round.
 #[derive(Debug, Clone, Serialize)]
@@ -76,9 +77,9 @@ const CONNECTIONS_MIN: usize = 8;
 const STEPS: u64 = 3;
 
 fn round(bench: &Bench, arguments: &IdleArguments, contender: &Contender) -> Result<Round, Trouble> {
-    let mut server = contender.start(&bench.placement)?;
-    let mut swarm = bench.swarm(&server, 0)?;
     let connections = arguments.common.connections;
+    let mut server = contender.start(&bench.placement, connections)?;
+    let mut swarm = bench.swarm(&server, bench.shared_channel(connections), 0)?;
     bench.connect(&mut swarm, &mut server, connections / 4)?;
     let few = settled(&server, connections / 4)?;
     bench.progress.step();
@@ -86,12 +87,12 @@ fn round(bench: &Bench, arguments: &IdleArguments, contender: &Contender) -> Res
     let all = settled(&server, connections)?;
     bench.progress.step();
     bench.progress.say("at rest");
-    let window = Window::open(&server.observer, swarm.processes())?;
+    let window = bench.window(&server, &swarm)?;
     std::thread::sleep(arguments.rest);
     let rest = window.close()?;
     bench.progress.step();
     server.check()?;
-    let (tally, _) = swarm.finish(0)?;
+    let (tally, _) = swarm.finish(&Published::ToAll(0))?;
     if tally.disconnected > 0 {
         return Err(Trouble::Swarm(format!("{} streams ended while nothing happened", tally.disconnected)));
     }
@@ -107,7 +108,7 @@ fn round(bench: &Bench, arguments: &IdleArguments, contender: &Contender) -> Res
 }
 
 /// Memory when it has come to rest: two looks in a row that agree, or the last one.
-fn settled(server: &Server, connections: usize) -> Result<Memory, Trouble> {
+pub(super) fn settled(server: &Server, connections: usize) -> Result<Memory, Trouble> {
     let deadline = Instant::now() + SETTLE_TIMEOUT;
     let look = || {
         Ok(Memory {

@@ -3,8 +3,10 @@
 //! The frame is here: contenders take turns within a round, the first moves to the end in the next one, so that
 //! neither the machine's mood nor the order favours one of them.
 
+pub mod curve;
 pub mod fanout;
 pub mod idle;
+pub mod spread;
 
 use serde::Serialize;
 
@@ -16,6 +18,7 @@ use crate::swarm::Swarm;
 use crate::swarm::orders::{Connected, Plan};
 use crate::sys;
 use crate::trouble::Trouble;
+use crate::window::Window;
 
 /// What every scenario needs.
 #[derive(Debug)]
@@ -26,6 +29,14 @@ pub struct Bench {
     pub progress: Progress,
     /// The channel of this run.
     pub channel: String,
+}
+
+/// Who subscribes to what.
+#[derive(Debug, Clone)]
+pub struct Audience {
+    connections: usize,
+    /// As it stands in a path.
+    channel: String,
 }
 
 /// All rounds of one contender.
@@ -94,22 +105,40 @@ impl Bench {
         trials
     }
 
+    /// So many subscribers of the one channel of this run.
+    pub fn shared_channel(&self, connections: usize) -> Audience {
+        Audience { connections, channel: percent_encoded(&self.channel) }
+    }
+
+    /// So many subscribers, each with a channel of its own: see [`Bench::own_channel`].
+    pub fn own_channels(&self, connections: usize) -> Audience {
+        Audience { connections, channel: format!("{}.{}", percent_encoded(&self.channel), Plan::NUMBER) }
+    }
+
     /// Starts the subscribers' processes, without connections yet.
-    pub fn swarm(&self, server: &Server, owed_from: u64) -> Result<Swarm, Trouble> {
+    pub fn swarm(&self, server: &Server, audience: Audience, owed_from: u64) -> Result<Swarm, Trouble> {
         let common = &self.common;
+        let per_process = usize::try_from(self.machine.open_files.saturating_sub(OPEN_FILES_SPARE));
+        let needed = audience.connections.div_ceil(per_process.unwrap_or(usize::MAX).max(1));
+        let processes = common.client_processes.unwrap_or(needed).max(needed);
+        // Of many processes each has less to do, and must not be woken for each message of it.
+        let rest = common.client_rest.saturating_mul(u32::try_from(processes).unwrap_or(u32::MAX));
         let plan = Plan {
             target: server.target,
             host: server.host.clone(),
-            paths: vec![common.path.replace("{channel}", &percent_encoded(&self.channel))],
+            path: common.path.replace("{channel}", &audience.channel),
             payload_bytes: common.payload,
             owed_from,
-            rest_micros: u64::try_from(common.client_rest.as_micros()).unwrap_or(u64::MAX),
+            rest_micros: u64::try_from(rest.as_micros()).unwrap_or(u64::MAX),
             process: 0,
+            processes: 1,
         };
-        let per_process = usize::try_from(self.machine.open_files.saturating_sub(OPEN_FILES_SPARE));
-        let needed = common.connections.div_ceil(per_process.unwrap_or(usize::MAX).max(1));
-        let processes = common.client_processes.unwrap_or(needed).max(needed);
         Swarm::start(&plan, processes, &self.placement.clients)
+    }
+
+    /// Opens a window around what happens between the server and the subscribers.
+    pub fn window(&self, server: &Server, swarm: &Swarm) -> Result<Window, Trouble> {
+        Window::open(&server.observer, swarm.processes(), self.placement.clients.len())
     }
 
     /// Connects `subscribers`; an error unless all are.

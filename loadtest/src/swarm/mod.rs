@@ -21,7 +21,7 @@ use crate::process::{Process, this_program};
 use crate::statistics::Latencies;
 use crate::trouble::Trouble;
 
-use orders::{Connected, Order, Plan, Report, Tally};
+use orders::{Connected, Order, Plan, Published, Report, Tally};
 
 /// The subscribers of one contender in one round; they go away when this is dropped.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ struct Worker {
     connected: Connected,
     /// Every subscriber of this process has every message before this one.
     frontier: u64,
+    /// Messages that have arrived, as it was last asked; none while the answer is awaited.
+    counted: Option<u64>,
     finished: Option<Tally>,
 }
 
@@ -54,10 +56,10 @@ impl Swarm {
     pub fn start(plan: &Plan, processes: usize, cpus: &[usize]) -> Result<Self, Trouble> {
         let (sender, reports) = channel();
         let mut workers = Vec::new();
-        for index in 0..processes.max(1) {
-            let number =
-                u8::try_from(index).map_err(|_| Trouble::Usage("at most 256 processes".to_owned()))?;
-            let plan = Plan { process: number, ..plan.clone() };
+        let too_many = |_| Trouble::Usage("at most 256 processes".to_owned());
+        let processes = u16::try_from(processes.max(1)).map_err(too_many)?;
+        for index in 0..usize::from(processes) {
+            let plan = Plan { process: u8::try_from(index).map_err(too_many)?, processes, ..plan.clone() };
             workers.push(Worker::start(index, &plan, cpus, sender.clone())?);
         }
         Ok(Self { workers, reports })
@@ -109,10 +111,38 @@ impl Swarm {
         Ok(true)
     }
 
-    /// Ends the swarm: what all subscribers had of the `published` messages.
-    pub fn finish(mut self, published: u64) -> Result<(Tally, Latencies), Trouble> {
+    /// Waits until `count` messages have arrived in all, or no more come within `patience`; how many have.
+    pub fn wait_for_count(&mut self, count: u64, patience: Duration) -> Result<u64, Trouble> {
+        let (mut last, mut deadline) = (0, Instant::now() + patience);
+        loop {
+            let arrived = self.count()?;
+            if arrived > last {
+                (last, deadline) = (arrived, Instant::now() + patience);
+            }
+            if arrived >= count || Instant::now() >= deadline {
+                return Ok(arrived);
+            }
+            std::thread::sleep(COUNT_INTERVAL);
+        }
+    }
+
+    /// Latencies count from here on.
+    pub fn forget_latencies(&mut self) -> Result<(), Trouble> {
+        self.workers.iter_mut().try_for_each(|worker| worker.order(Order::ForgetLatencies))
+    }
+
+    /// Ends the swarm: what all subscribers had of the `published` messages. Those to each subscriber's own channel are
+    /// given by the subscriber's number.
+    pub fn finish(mut self, published: &Published) -> Result<(Tally, Latencies), Trouble> {
         let deadline = Instant::now() + FINISH_TIMEOUT;
-        for worker in &mut self.workers {
+        let count = self.workers.len();
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            let published = match published {
+                Published::ToAll(messages) => Published::ToAll(*messages),
+                Published::ToEach(messages) => {
+                    Published::ToEach(messages.iter().copied().skip(index).step_by(count).collect())
+                }
+            };
             worker.order(Order::Finish { published })?;
         }
         while self.workers.iter().any(|worker| worker.finished.is_none()) {
@@ -127,6 +157,21 @@ impl Swarm {
         }
         sum.latencies = latencies.buckets();
         Ok((sum, latencies))
+    }
+
+    /// How many messages have arrived by now.
+    fn count(&mut self) -> Result<u64, Trouble> {
+        let deadline = Instant::now() + FINISH_TIMEOUT;
+        for worker in &mut self.workers {
+            worker.counted = None;
+            worker.order(Order::Count)?;
+        }
+        while self.workers.iter().any(|worker| worker.counted.is_none()) {
+            if !self.hear(deadline)? {
+                return Err(Trouble::Swarm("a process of the swarm did not count".to_owned()));
+            }
+        }
+        Ok(self.workers.iter().filter_map(|worker| worker.counted).sum())
     }
 
     fn connected(&self) -> Connected {
@@ -153,6 +198,7 @@ impl Swarm {
         match said {
             Said::Report(Report::Connected(connected)) => worker.connected = connected,
             Said::Report(Report::Frontier { next }) => worker.frontier = next,
+            Said::Report(Report::Counted { delivered }) => worker.counted = Some(delivered),
             Said::Report(Report::Finished(tally)) => worker.finished = Some(tally),
             Said::Nonsense(line) => {
                 return Err(Trouble::Swarm(format!("a process of the swarm said {line:?}")));
@@ -190,7 +236,14 @@ impl Worker {
             let _ = sender.send((index, Said::End)); // The same.
         });
         write_line(&mut orders, plan)?;
-        Ok(Self { process, orders, connected: Connected::default(), frontier: 0, finished: None })
+        Ok(Self {
+            process,
+            orders,
+            connected: Connected::default(),
+            frontier: 0,
+            counted: None,
+            finished: None,
+        })
     }
 
     fn order(&mut self, order: Order) -> Result<(), Trouble> {
@@ -199,6 +252,7 @@ impl Worker {
 }
 
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
+const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
 fn write_line(output: &mut ChildStdin, value: &impl serde::Serialize) -> Result<(), Trouble> {
     let mut line = serde_json::to_vec(value).map_err(|error| Trouble::Swarm(error.to_string()))?;

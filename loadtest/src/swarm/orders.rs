@@ -12,8 +12,9 @@ pub struct Plan {
     pub target: SocketAddr,
     /// The `Host` header.
     pub host: String,
-    /// Request targets, in turn: subscriber `n` takes number `n` modulo their count.
-    pub paths: Vec<String>,
+    /// What a subscriber asks for. `{number}` in it stands for the subscriber's number in the whole swarm: then each has
+    /// a channel of its own.
+    pub path: String,
     pub payload_bytes: usize,
     /// The sequence number of the first message that counts; those before it warm up.
     pub owed_from: u64,
@@ -21,16 +22,48 @@ pub struct Plan {
     pub rest_micros: u64,
     /// Which of the swarm's processes this is; decides its source addresses.
     pub process: u8,
+    /// How many processes there are. They take the numbers in turn, so that all numbers up to the count of subscribers
+    /// are used, however many there are to be.
+    pub processes: u16,
+}
+
+impl Plan {
+    /// What stands for a subscriber's number in a path.
+    pub const NUMBER: &str = "{number}";
 }
 
 /// The further lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// Be `subscribers` in all.
     Connect { subscribers: usize },
-    /// Report and end; `published` messages went out in all.
-    Finish { published: u64 },
+    /// Say how many messages have arrived.
+    Count,
+    /// Forget the latencies so far: they were of warming up.
+    ForgetLatencies,
+    /// Report and end.
+    Finish { published: Published },
+}
+
+/// How many messages went out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Published {
+    /// To the one channel of all subscribers.
+    ToAll(u64),
+    /// To each subscriber's own channel, in their order.
+    ToEach(Vec<u64>),
+}
+
+impl Published {
+    /// To the channel of the subscriber at `index`.
+    pub fn to(&self, index: usize) -> u64 {
+        match self {
+            Self::ToAll(count) => *count,
+            Self::ToEach(counts) => counts.get(index).copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// What a swarm process says.
@@ -41,6 +74,10 @@ pub enum Report {
     /// Every subscriber has, or can no longer get, every message before this one.
     Frontier {
         next: u64,
+    },
+    /// So many messages have arrived, each counted once for its subscriber.
+    Counted {
+        delivered: u64,
     },
     Finished(Tally),
 }

@@ -14,7 +14,7 @@ use crate::statistics::Latencies;
 use crate::swarm::connection::{Connection, Step, request};
 use crate::swarm::events::Event;
 use crate::swarm::frontier::Frontier;
-use crate::swarm::orders::{Connected, Order, Plan, Report, Tally};
+use crate::swarm::orders::{Connected, Order, Plan, Published, Report, Tally};
 use crate::swarm::sequence::{Arrival, Tracker};
 use crate::sys::{self, Epoll, Interest, Ready};
 use crate::trouble::Trouble;
@@ -38,7 +38,9 @@ pub fn run() -> Result<(), Trouble> {
         while let Some(order) = orders.take()? {
             match order {
                 Order::Connect { subscribers } => worker.wanted = subscribers,
-                Order::Finish { published } => return report(&worker.finish(published)),
+                Order::Count => report(&Report::Counted { delivered: worker.account.tally.delivered })?,
+                Order::ForgetLatencies => worker.account.latencies = Latencies::default(),
+                Order::Finish { published } => return report(&worker.finish(&published)),
             }
         }
         worker.connect_more();
@@ -73,7 +75,7 @@ const CONNECTED_STEP: usize = 500;
 struct Worker {
     plan: Plan,
     payload: Payload,
-    requests: Vec<Vec<u8>>,
+    requests: Requests,
     epoll: Epoll,
     /// How many subscribers there are to be.
     wanted: usize,
@@ -85,10 +87,18 @@ struct Worker {
     reported: (Connected, usize),
     /// What had arrived when it was last asked whether to rest.
     rested_at: u64,
-    frontier: Frontier,
+    /// None where each subscriber has messages of its own.
+    frontier: Option<Frontier>,
     account: Account,
     buffer: Vec<u8>,
     body: Vec<u8>,
+}
+
+/// What the subscribers send to be subscribed.
+enum Requests {
+    Same(Vec<u8>),
+    /// Each is made when it is needed: twenty thousand of them would lie about for nothing.
+    Own,
 }
 
 /// What is counted, apart from the connections so that both can be borrowed.
@@ -102,7 +112,10 @@ impl Worker {
     fn new(plan: Plan) -> io::Result<Self> {
         Ok(Self {
             payload: Payload::new(plan.payload_bytes),
-            requests: plan.paths.iter().map(|path| request(path, &plan.host)).collect(),
+            requests: match plan.path.contains(Plan::NUMBER) {
+                true => Requests::Own,
+                false => Requests::Same(request(&plan.path, &plan.host)),
+            },
             epoll: Epoll::new()?,
             wanted: 0,
             connections: Vec::new(),
@@ -111,7 +124,7 @@ impl Worker {
             connected: Connected::default(),
             reported: (Connected::default(), 0),
             rested_at: 0,
-            frontier: Frontier::default(),
+            frontier: (!plan.path.contains(Plan::NUMBER)).then(Frontier::default),
             account: Account {
                 owed_from: plan.owed_from,
                 tally: Tally::default(),
@@ -127,16 +140,24 @@ impl Worker {
     fn advance(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let was_live = matches!(connection, Connection::Live(..));
-        let (tracker, frontier, account) = (&mut self.trackers[index], &mut self.frontier, &mut self.account);
-        let request = &self.requests[index % self.requests.len()];
-        let mut now = None;
-        let on_event = |event| account.take(event, &mut now, tracker, frontier);
+        let own;
+        let request = match &self.requests {
+            Requests::Same(request) => request.as_slice(),
+            Requests::Own if matches!(connection, Connection::Connecting(_)) => {
+                own = own_request(&self.plan, index);
+                own.as_slice()
+            }
+            Requests::Own => &[],
+        };
+        let (tracker, account) = (&mut self.trackers[index], &mut self.account);
+        let (frontier, mut now) = (&mut self.frontier, None);
+        let on_event = |event| account.take(event, &mut now, tracker, frontier.as_mut());
         match connection.advance(request, &self.payload, &mut self.buffer, &mut self.body, on_event) {
             Step::Unchanged => {}
             Step::Opened => {
                 self.opening -= 1;
                 self.connected.live += 1;
-                self.frontier.join();
+                self.frontier.iter_mut().for_each(Frontier::join);
             }
             Step::Ended(reason) => {
                 match (was_live, &self.connections[index]) {
@@ -144,13 +165,14 @@ impl Worker {
                     (false, Connection::Ended) => {
                         // Opened and ended in one step.
                         self.opening -= 1;
-                        self.frontier.join();
+                        self.frontier.iter_mut().for_each(Frontier::join);
                     }
                     (false, _) => self.opening -= 1,
                 }
                 if matches!(self.connections[index], Connection::Ended) {
                     self.account.tally.disconnected += 1;
-                    self.frontier.depart(self.trackers[index].next());
+                    let next = self.trackers[index].next();
+                    self.frontier.iter_mut().for_each(|frontier| frontier.depart(next));
                 }
                 self.fail(reason);
             }
@@ -202,25 +224,23 @@ impl Worker {
             self.reported = (self.connected.clone(), self.wanted);
             report(&Report::Connected(self.connected.clone()))?;
         }
-        match self.frontier.advance() {
+        match self.frontier.as_mut().and_then(Frontier::advance) {
             Some(next) => report(&Report::Frontier { next }),
             None => Ok(()),
         }
     }
 
-    fn finish(&mut self, published: u64) -> Report {
+    fn finish(&mut self, published: &Published) -> Report {
         let owed_from = self.account.owed_from;
         let tally = &mut self.account.tally;
-        tally.lost += self
-            .trackers
-            .iter()
-            .zip(&self.connections)
+        for (index, (tracker, connection)) in self.trackers.iter().zip(&self.connections).enumerate() {
             // Those that never opened are counted as not connected, not as a loss of each message.
-            .filter(|(_, connection)| matches!(connection, Connection::Live(..) | Connection::Ended))
-            .map(|(tracker, _)| tracker.missing_at_end(published, owed_from))
-            .sum::<u64>();
-        let subscribers = self.connected.live as u64 + tally.disconnected;
-        tally.expected = subscribers * published.saturating_sub(owed_from);
+            if matches!(connection, Connection::Live(..) | Connection::Ended) {
+                let published = published.to(index);
+                tally.lost += tracker.missing_at_end(published, owed_from);
+                tally.expected += published.saturating_sub(owed_from);
+            }
+        }
         tally.latencies = self.account.latencies.buckets();
         Report::Finished(tally.clone())
     }
@@ -228,7 +248,13 @@ impl Worker {
 
 impl Account {
     // Hot: once per delivery. `now` is read at the first message of a read and holds for all of it.
-    fn take(&mut self, event: Event, now: &mut Option<u64>, tracker: &mut Tracker, frontier: &mut Frontier) {
+    fn take(
+        &mut self,
+        event: Event,
+        now: &mut Option<u64>,
+        tracker: &mut Tracker,
+        frontier: Option<&mut Frontier>,
+    ) {
         let stamp = match event {
             Event::Message(stamp) => stamp,
             Event::GapStated => {
@@ -242,7 +268,9 @@ impl Account {
         };
         let before = tracker.next();
         let arrival = tracker.arrive(stamp.sequence, self.owed_from);
-        if tracker.next() > before {
+        if let Some(frontier) = frontier
+            && tracker.next() > before
+        {
             frontier.settle(before, tracker.next());
         }
         match arrival {
@@ -263,6 +291,12 @@ impl Account {
             self.latencies.record(now.saturating_sub(stamp.due_nanos));
         }
     }
+}
+
+/// The request of the subscriber at `index`, for its own channel.
+fn own_request(plan: &Plan, index: usize) -> Vec<u8> {
+    let number = usize::from(plan.process) + index * usize::from(plan.processes);
+    request(&plan.path.replace(Plan::NUMBER, &number.to_string()), &plan.host)
 }
 
 /// 127.x.y.1 for a target on this machine, so that many more connections than one address has ports can be open.

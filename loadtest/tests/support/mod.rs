@@ -1,5 +1,6 @@
 //! A small server that streams events and takes `PUBLISH`, and does to the stream what a test asks for.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -11,8 +12,12 @@ use serde_json::Value;
 /// What is written to one subscriber, each piece by a write of its own; none at all ends its stream.
 pub(crate) type Pieces = Option<Vec<Vec<u8>>>;
 
-/// What becomes of message `number` (from 1) for subscriber `subscriber`, given all frames so far.
+/// What becomes of message `number` (from 1) of a channel for subscriber `subscriber` of it, given all frames of that
+/// channel so far.
 pub(crate) type Fate = dyn Fn(u64, usize, &[Vec<u8>]) -> Pieces + Send + Sync;
+
+/// Each with its channel.
+type Subscribers = Mutex<Vec<(String, Option<TcpStream>)>>;
 
 pub(crate) struct TestServer {
     pub(crate) web: SocketAddr,
@@ -25,18 +30,19 @@ impl TestServer {
         let (web, broker) =
             (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let server = Self { web: web.local_addr().unwrap(), broker: broker.local_addr().unwrap() };
-        let subscribers: Arc<Mutex<Vec<Option<TcpStream>>>> = Arc::default();
+        let subscribers: Arc<Subscribers> = Arc::default();
         let listening = Arc::clone(&subscribers);
         std::thread::spawn(move || {
             for stream in web.incoming() {
                 let mut stream = stream.unwrap();
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
                 let request = lines.next().unwrap().unwrap();
-                assert_eq!(request, "GET /events?channel=test HTTP/1.1");
+                let channel = request.strip_prefix("GET /events?channel=").unwrap();
+                let channel = channel.strip_suffix(" HTTP/1.1").unwrap().to_owned();
                 while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
                 stream.set_nodelay(true).unwrap();
                 stream.write_all(head.as_bytes()).unwrap();
-                listening.lock().unwrap().push(Some(stream));
+                listening.lock().unwrap().push((channel, Some(stream)));
             }
         });
         std::thread::spawn(move || {
@@ -47,11 +53,11 @@ impl TestServer {
         server
     }
 
-    /// Runs `loadtest fanout` against this server; its output and the JSON file's content.
-    pub(crate) fn fanout(&self, name: &str, further: &[&str]) -> (Output, Value) {
+    /// Runs a scenario against this server; its output and the JSON file's content.
+    pub(crate) fn run(&self, scenario: &str, name: &str, further: &[&str]) -> (Output, Value) {
         let (target, redis) = (format!("http://{}", self.web), format!("redis://{}", self.broker));
         let mut arguments =
-            vec!["fanout", "--target", &target, "--redis", &redis, "--channel", "test", "--rounds", "1"];
+            vec![scenario, "--target", &target, "--redis", &redis, "--channel", "test", "--rounds", "1"];
         arguments.extend(further);
         run(name, &arguments)
     }
@@ -70,17 +76,21 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> (Output, Value) {
     (output, serde_json::from_slice(&content).unwrap())
 }
 
-fn serve_publisher(stream: TcpStream, subscribers: &Mutex<Vec<Option<TcpStream>>>, fate: &Fate) {
+fn serve_publisher(stream: TcpStream, subscribers: &Subscribers, fate: &Fate) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut frames = Vec::new();
+    let mut channels: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
     while let Some(words) = command(&mut reader) {
-        assert_eq!((words[0].as_slice(), words[1].as_slice()), (b"PUBLISH".as_slice(), b"test".as_slice()));
+        assert_eq!(words[0], b"PUBLISH");
+        let name = String::from_utf8(words[1].clone()).unwrap();
+        let frames = channels.entry(name.clone()).or_default();
         let number = frames.len() as u64 + 1;
         let payload = String::from_utf8(words[2].clone()).unwrap();
         frames.push(format!("data: {payload}\nid: test.{number}\n\n").into_bytes());
-        for (index, subscriber) in subscribers.lock().unwrap().iter_mut().enumerate() {
+        let mut subscribers = subscribers.lock().unwrap();
+        let of_channel = subscribers.iter_mut().filter(|(channel, _)| *channel == name);
+        for (index, (_, subscriber)) in of_channel.enumerate() {
             let Some(client) = subscriber else { continue };
-            match fate(number, index, &frames) {
+            match fate(number, index, frames) {
                 Some(pieces) => pieces.iter().for_each(|piece| client.write_all(piece).unwrap()),
                 None => *subscriber = None,
             }
