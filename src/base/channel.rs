@@ -53,6 +53,11 @@ impl ChannelName {
         self.0.as_bytes()
     }
 
+    /// The same name as bytes, not copied.
+    pub fn shared_bytes(&self) -> Arc<[u8]> {
+        Arc::from(Arc::clone(&self.0))
+    }
+
     /// Names that a pattern never opens, only a rule that spells them out: `__*` (keyspace events, sentinels) and
     /// `courier:*` (our own keys and channels).
     pub fn is_reserved(&self) -> bool {

@@ -8,6 +8,7 @@ pub mod glob;
 pub mod histogram;
 pub mod limits;
 pub mod log;
+pub mod names;
 pub mod number;
 pub mod parking;
 pub mod position;

@@ -4,7 +4,7 @@
 //! first; a slab that has become empty after a burst gives its memory back.
 
 /// One use of one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub index: u32,
     pub generation: u32,

@@ -13,17 +13,20 @@
 
 mod rounds;
 mod streams;
+mod subscribers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::base::channel::{ChannelName, PayloadMode};
 use crate::base::log::{Offset, Spares};
+use crate::base::names::Names;
 use crate::base::position::Position;
 use crate::base::queue::ChannelKey;
 use crate::base::slab::{Key, Slab};
 use crate::base::socket::Slot;
 use crate::base::time::Time;
 
+use streams::Counted;
 pub use streams::{Owed, Stream};
 
 /// How many wire formats a channel may be encoded in.
@@ -37,7 +40,7 @@ pub const NO_SUBSCRIPTION: SubscriptionIndex = u32::MAX;
 #[derive(Debug)]
 pub struct Hub {
     channels: Slab<Channel>,
-    by_name: HashMap<ChannelName, ChannelKey>,
+    names: Names,
     streams: Slab<Stream>,
     subscriptions: Vec<Subscription>,
     free: SubscriptionIndex,
@@ -51,6 +54,7 @@ pub struct Hub {
     log_bytes: usize,
     /// Bytes appended since no stream was in a round: what limits the intake.
     round_bytes: usize,
+    counted: Counted,
     bounds: Bounds,
 }
 
@@ -68,8 +72,14 @@ pub struct Channel {
     name: ChannelName,
     mode: PayloadMode,
     state: ChannelState,
-    streams: [Option<u32>; FORMATS_MAX],
+    /// The first of its streams, or `NO_STREAM`: there is one for each wire format that is listened in, and mostly one.
+    streams: u32,
 }
+
+const _: () = assert!(size_of::<Channel>() == 24);
+
+/// Ends a channel's list of streams.
+const NO_STREAM: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChannelState {
@@ -114,7 +124,7 @@ impl Hub {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             channels: Slab::default(),
-            by_name: HashMap::new(),
+            names: Names::default(),
             streams: Slab::default(),
             subscriptions: Vec::new(),
             free: NO_SUBSCRIPTION,
@@ -125,6 +135,7 @@ impl Hub {
             spares: Spares::default(),
             log_bytes: 0,
             round_bytes: 0,
+            counted: Counted::default(),
             bounds,
         }
     }
@@ -176,8 +187,11 @@ impl Hub {
         if entry.state == ChannelState::Joining {
             entry.state = ChannelState::Live;
             // What the logs have seen before is nothing: they are complete from here on.
-            for &stream in entry.streams.iter().flatten() {
-                self.streams.at_mut(stream).begin_at(position);
+            let mut stream = entry.streams;
+            while stream != NO_STREAM {
+                let entry = self.streams.at_mut(stream);
+                entry.begin_at(position);
+                stream = entry.sibling();
             }
         }
     }
@@ -209,7 +223,8 @@ impl Hub {
     /// out of the queue next may be what it already has.
     pub fn reaches_back_to(&self, subscription: SubscriptionIndex, position: Position) -> bool {
         let stream = self.stream_of(subscription);
-        self.is_live(stream.channel()) && stream.begin() <= position && position <= self.position
+        let channel = self.channels.at(stream.channel());
+        channel.state == ChannelState::Live && stream.begin() <= position && position <= self.position
     }
 
     /// The subscription is owed what comes from now on.
@@ -236,10 +251,12 @@ impl Hub {
     ) {
         self.advance(position);
         let Some(entry) = self.channels.get(channel) else { return };
-        for (format, stream) in entry.streams.iter().enumerate() {
-            let &Some(stream) = stream else { continue };
-            let key = self.streams.key_at(stream);
-            let stream = self.streams.at_mut(stream);
+        let mut next = entry.streams;
+        while next != NO_STREAM {
+            let key = self.streams.key_at(next);
+            let stream = self.streams.at_mut(next);
+            let format = stream.format();
+            next = stream.sibling();
             let length = stream.append(position, at, &mut self.spares, |bytes| {
                 encode(format, &entry.name, entry.mode, bytes)
             });
@@ -257,9 +274,9 @@ impl Hub {
 
     /// The channel of a subscription, with its name and mode.
     pub fn channel_of(&self, subscription: SubscriptionIndex) -> (ChannelKey, &ChannelName, PayloadMode) {
-        let key = self.stream_of(subscription).channel();
-        let channel = self.channels.get(key).expect("a stream's channel exists as long as the stream");
-        (key, &channel.name, channel.mode)
+        let index = self.stream_of(subscription).channel();
+        let channel = self.channels.at(index);
+        (self.channels.key_at(index), &channel.name, channel.mode)
     }
 
     pub fn slot_of(&self, subscription: SubscriptionIndex) -> Slot {
@@ -309,40 +326,57 @@ impl Hub {
     }
 
     fn channel(&mut self, name: &ChannelName, mode: PayloadMode) -> ChannelKey {
-        if let Some(&key) = self.by_name.get(name) {
-            return key;
+        let found = self.names.find(name.as_bytes(), |index| self.channels.at(index).name.as_bytes());
+        if let Some(index) = found {
+            return self.channels.key_at(index);
         }
-        let channel =
-            Channel { name: name.clone(), mode, state: ChannelState::Joining, streams: [None; FORMATS_MAX] };
+        let channel = Channel { name: name.clone(), mode, state: ChannelState::Joining, streams: NO_STREAM };
         let key = self.channels.insert(channel);
-        self.by_name.insert(name.clone(), key);
+        self.names.insert(key.index, |index| self.channels.at(index).name.as_bytes());
         key
     }
 
     fn stream(&mut self, channel: ChannelKey, format: usize) -> u32 {
-        let entry = self.channels.get_mut(channel).expect("the channel was looked up or made just now");
-        if let Some(stream) = entry.streams[format] {
-            return stream;
+        let entry = self.channels.at_mut(channel.index);
+        let mut stream = entry.streams;
+        while stream != NO_STREAM {
+            let of_channel = self.streams.at(stream);
+            if of_channel.format() == format {
+                return stream;
+            }
+            stream = of_channel.sibling();
         }
-        let stream = self.streams.insert(Stream::new(channel, format, self.position)).index;
-        entry.streams[format] = Some(stream);
-        stream
+        let stream = Stream::new(channel.index, format, self.position, entry.streams);
+        entry.streams = self.streams.insert(stream).index;
+        entry.streams
     }
 
     fn drop_stream(&mut self, stream: u32) -> Option<Left> {
         let key = self.streams.key_at(stream);
         let mut stream = self.streams.remove(key).expect("the stream is in use");
         self.log_bytes -= stream.clear(&mut self.spares);
-        let channel_key = stream.channel();
-        let channel =
-            self.channels.get_mut(channel_key).expect("a stream's channel exists as long as the stream");
-        channel.streams[stream.format()] = None;
-        if channel.streams.iter().any(Option::is_some) {
+        let channel = self.channels.key_at(stream.channel());
+        self.unlink(channel, key.index, stream.sibling());
+        if self.channels.at(channel.index).streams != NO_STREAM {
             return None;
         }
-        let channel = self.channels.remove(channel_key).expect("the channel was found just now");
-        self.by_name.remove(&channel.name);
-        Some(Left { channel: channel_key, name: channel.name })
+        let entry = self.channels.remove(channel).expect("a stream's channel exists as long as the stream");
+        self.names.remove(channel.index, entry.name.as_bytes());
+        Some(Left { channel, name: entry.name })
+    }
+
+    /// Takes a stream that was removed out of its channel's list, where `next` stands behind it.
+    fn unlink(&mut self, channel: ChannelKey, stream: u32, next: u32) {
+        let entry = self.channels.at_mut(channel.index);
+        if entry.streams == stream {
+            entry.streams = next;
+            return;
+        }
+        let mut before = entry.streams;
+        while self.streams.at(before).sibling() != stream {
+            before = self.streams.at(before).sibling();
+        }
+        self.streams.at_mut(before).set_sibling(next);
     }
 
     fn insert(&mut self, subscription: Subscription) -> SubscriptionIndex {

@@ -45,8 +45,9 @@ impl Hub {
     // Hot: once per visit.
     pub fn owed(&mut self, subscription: SubscriptionIndex) -> Option<(Key, Owed)> {
         let entry = &self.subscriptions[subscription as usize];
-        let owed = self.streams.at_mut(entry.stream).owed(entry.cursor)?;
-        Some((self.streams.key_at(entry.stream), owed))
+        let key = self.streams.key_at(entry.stream);
+        let owed = self.streams.at(entry.stream).owed(key, entry.cursor, &mut self.counted)?;
+        Some((key, owed))
     }
 
     /// Whether the subscription is one of this stream.

@@ -3,20 +3,23 @@
 use crate::base::log::{Frame, Log, Offset, Spares};
 use crate::base::number::small;
 use crate::base::position::Position;
-use crate::base::queue::ChannelKey;
+use crate::base::slab::Key;
 use crate::base::time::Time;
 
-use super::{NOT_LIVE, SubscriptionIndex};
+use super::subscribers::Subscribers;
+use super::{FORMATS_MAX, NOT_LIVE, SubscriptionIndex};
 
 #[derive(Debug)]
 pub struct Stream {
-    channel: ChannelKey,
-    format: u32,
+    /// The index of its channel, which exists as long as the stream.
+    channel: u32,
+    /// The next stream of the channel, or `NO_STREAM`.
+    sibling: u32,
+    format: u8,
     log: Log,
     /// The log has every message of the channel after this position.
     begin: Position,
-    /// The subscriptions, in no order that matters.
-    subscribers: Vec<SubscriptionIndex>,
+    subscribers: Subscribers,
     /// The round goes through `subscribers` in a circle: from here, this many more.
     next: u32,
     remaining: u32,
@@ -28,8 +31,9 @@ pub struct Stream {
     round: Round,
     /// True from the end of a round until `tidy` has reported it.
     finished: bool,
-    counted: Counted,
 }
+
+const _: () = assert!(size_of::<Stream>() <= 96, "there is one for each channel");
 
 /// Whether the stream stands in the hub's queue of rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,9 @@ enum Round {
 
 /// The last answer to "how many frames are owed from here": in a round nearly everybody asks the same.
 #[derive(Debug, Clone, Copy, Default)]
-struct Counted {
+pub(super) struct Counted {
+    /// The stream; of meaning only with frames.
+    stream: Key,
     from: Offset,
     to: Offset,
     frames: u32,
@@ -55,13 +61,14 @@ pub struct Owed {
 }
 
 impl Stream {
-    pub(super) fn new(channel: ChannelKey, format: usize, begin: Position) -> Self {
+    pub(super) fn new(channel: u32, format: usize, begin: Position, sibling: u32) -> Self {
         Self {
             channel,
-            format: small(format),
+            sibling,
+            format: u8::try_from(format).expect("there are fewer formats"),
             log: Log::default(),
             begin,
-            subscribers: Vec::new(),
+            subscribers: Subscribers::None,
             next: 0,
             remaining: 0,
             live: 0,
@@ -69,16 +76,25 @@ impl Stream {
             round_since: Time::ZERO,
             round: Round::Over,
             finished: false,
-            counted: Counted::default(),
         }
     }
 
-    pub fn channel(&self) -> ChannelKey {
+    /// The index of its channel.
+    pub(super) fn channel(&self) -> u32 {
         self.channel
     }
 
+    /// The channel's stream behind this one.
+    pub(super) fn sibling(&self) -> u32 {
+        self.sibling
+    }
+
+    pub(super) fn set_sibling(&mut self, sibling: u32) {
+        self.sibling = sibling;
+    }
+
     pub fn format(&self) -> usize {
-        self.format as usize
+        usize::from(self.format)
     }
 
     pub fn log(&self) -> &Log {
@@ -98,11 +114,11 @@ impl Stream {
     }
 
     pub(super) fn subscriber_count(&self) -> u32 {
-        small(self.subscribers.len())
+        small(self.subscribers.as_slice().len())
     }
 
     pub(super) fn subscribers(&self) -> &[SubscriptionIndex] {
-        &self.subscribers
+        self.subscribers.as_slice()
     }
 
     pub(super) fn begin_at(&mut self, position: Position) {
@@ -132,7 +148,7 @@ impl Stream {
         if self.next >= count {
             self.next = 0;
         }
-        self.subscribers.get(place as usize).copied()
+        self.subscribers.as_slice().get(place as usize).copied()
     }
 
     // Hot: once per message and wire format.
@@ -165,7 +181,7 @@ impl Stream {
             return None;
         }
         self.remaining -= 1;
-        let subscription = self.subscribers[self.next as usize];
+        let subscription = self.subscribers.as_slice()[self.next as usize];
         self.next += 1;
         if self.next == self.subscriber_count() {
             self.next = 0;
@@ -195,15 +211,17 @@ impl Stream {
         self.behind == 0
     }
 
-    pub(super) fn owed(&mut self, cursor: Offset) -> Option<Owed> {
+    /// What is owed from `cursor` on; `key` is this stream's.
+    pub(super) fn owed(&self, key: Key, cursor: Offset, counted: &mut Counted) -> Option<Owed> {
         if !self.is_behind(cursor) {
             return None;
         }
         let (from, to) = (cursor, self.log.end());
-        if (self.counted.from, self.counted.to) != (from, to) {
-            self.counted = Counted { from, to, frames: small(self.log.frames_from(from).count()) };
+        if (counted.stream, counted.from, counted.to) != (key, from, to) {
+            let frames = small(self.log.frames_from(from).count());
+            *counted = Counted { stream: key, from, to, frames };
         }
-        Some(Owed { start: from, end: to, frames: self.counted.frames })
+        Some(Owed { start: from, end: to, frames: counted.frames })
     }
 
     /// Where the first frame after `position` starts.
@@ -243,4 +261,5 @@ impl Stream {
     }
 }
 
+const _: () = assert!(FORMATS_MAX <= u8::MAX as usize);
 const _: () = assert!(NOT_LIVE == Offset::MAX, "a cursor that is not live is never below a log's end");

@@ -1,16 +1,15 @@
 //! The channels that the reader knows, and how each stands with the upstream.
 //!
 //! A channel that is in no state here is idle: nobody wants it and nothing is known of it. Names are found by hash;
-//! order never comes from the hash but from the slab, so a run repeats exactly. Knows nothing of routes or of bytes.
+//! order never comes from the hash but from the slab, so a run repeats exactly. Knows nothing of routes or of bytes. Names
+//! are found behind a secret: clients choose them, and must not be able to choose names that collide.
 //!
 //! Invariants: each name has one channel and each channel one name; `resubscribing` and `unsubscribing` count the
 //! channels in that state.
 //! Cost: finding a channel is one hash of its name.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, DefaultHasher, Hasher};
-
 use crate::base::channel::ChannelName;
+use crate::base::names::Names;
 use crate::base::position::Position;
 use crate::base::queue::{ChannelKey, ShardIndex, Since};
 use crate::base::slab::{Key, Slab};
@@ -23,7 +22,7 @@ pub(super) struct ChannelId(Key);
 
 #[derive(Debug)]
 pub(super) struct Channels {
-    ids: HashMap<ChannelName, ChannelId, Seeded>,
+    names: Names,
     channels: Slab<Channel>,
     resubscribing: usize,
     unsubscribing: usize,
@@ -41,10 +40,13 @@ pub(super) struct Channel {
     pub(super) is_retried: bool,
 }
 
+const _: () = assert!(size_of::<Channel>() <= 48, "there is one for each channel");
+
 #[derive(Debug)]
 pub(super) enum State {
     /// SUBSCRIBE is to be sent or under way. Those who joined wait for its acknowledgement.
-    Subscribing { waiters: Vec<Waiter> },
+    #[allow(clippy::box_collection)] // A list in place is 16 bytes more, for every channel at rest.
+    Subscribing { waiters: Box<Vec<Waiter>> },
     /// Acknowledged, and some shard wants it.
     Live,
     /// Acknowledged, and no shard wants it; its history goes on.
@@ -76,31 +78,26 @@ impl ChannelId {
 
 impl Channels {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            ids: HashMap::with_hasher(Seeded(seed)),
-            channels: Slab::default(),
-            resubscribing: 0,
-            unsubscribing: 0,
-        }
+        Self { names: Names::seeded(seed), channels: Slab::default(), resubscribing: 0, unsubscribing: 0 }
     }
 
     // Hot: once per message; one hash.
     pub(super) fn find(&self, name: &[u8]) -> Option<ChannelId> {
-        self.ids.get(std::str::from_utf8(name).ok()?).copied()
+        let index = self.names.find(name, |index| self.channels.at(index).name.as_bytes())?;
+        Some(ChannelId(self.channels.key_at(index)))
     }
 
     pub(super) fn insert(&mut self, name: ChannelName, state: State, now: Time) -> ChannelId {
         self.count(&state, 1);
-        let channel = Channel { name: name.clone(), state, left_at: now, is_timed: false, is_retried: false };
+        let channel = Channel { name, state, left_at: now, is_timed: false, is_retried: false };
         let id = ChannelId(self.channels.insert(channel));
-        let before = self.ids.insert(name, id);
-        assert!(before.is_none(), "a name has one channel");
+        self.names.insert(id.0.index, |index| self.channels.at(index).name.as_bytes());
         id
     }
 
     pub(super) fn remove(&mut self, id: ChannelId) -> Channel {
         let channel = self.channels.remove(id.0).expect("a channel that is removed is there");
-        self.ids.remove(&channel.name);
+        self.names.remove(id.0.index, channel.name.as_bytes());
         self.count(&channel.state, -1);
         channel
     }
@@ -122,7 +119,7 @@ impl Channels {
     /// Those who wait for the acknowledgement, if it is awaited.
     pub(super) fn waiters(&mut self, id: ChannelId) -> Option<&mut Vec<Waiter>> {
         match &mut self.channels.get_mut(id.0)?.state {
-            State::Subscribing { waiters } => Some(waiters),
+            State::Subscribing { waiters } => Some(waiters.as_mut()),
             State::Live
             | State::Lingering
             | State::Unsubscribing { .. }
@@ -166,19 +163,5 @@ impl Channels {
             State::Subscribing { .. } | State::Live | State::Lingering | State::Forbidden { .. } => return,
         };
         *count = count.checked_add_signed(change).expect("as many channels leave a state as enter it");
-    }
-}
-
-/// SipHash behind a secret: names come from clients, who must not be able to choose names that collide.
-#[derive(Debug, Clone)]
-struct Seeded(u64);
-
-impl BuildHasher for Seeded {
-    type Hasher = DefaultHasher;
-
-    fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0);
-        hasher
     }
 }

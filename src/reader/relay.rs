@@ -107,7 +107,7 @@ impl Relay {
                 self.answer(id, waiter);
             }
             State::Unsubscribing { is_sent: true } => {
-                self.channels.change(id, State::Subscribing { waiters: vec![waiter] });
+                self.channels.change(id, State::Subscribing { waiters: Box::new(vec![waiter]) });
                 self.subscriptions.want(id);
             }
             State::Subscribing { .. } => {
@@ -332,7 +332,7 @@ impl Relay {
     /// A channel that nobody wanted so far.
     fn begin(&mut self, now: Time, name: ChannelName) -> ChannelId {
         let state = match self.upstream {
-            Reach::Up => State::Subscribing { waiters: Vec::new() },
+            Reach::Up => State::Subscribing { waiters: Box::default() },
             Reach::Down => State::Resubscribing { lost_at: self.sequence.last() },
         };
         let id = self.channels.insert(name, state, now);

@@ -37,11 +37,13 @@ pub(super) enum Kind {
 }
 
 impl Subscriptions {
-    pub(super) fn relay(&mut self, name: &[u8]) {
+    /// The name is shared with whoever has it already.
+    pub(super) fn relay(&mut self, name: &Arc<[u8]>) {
         match self.channels.get_mut(name) {
             Some(channel) => channel.is_relayed = true,
             None => {
-                self.channels.insert(name.into(), Channel { subscribers: Vec::new(), is_relayed: true });
+                let channel = Channel { subscribers: Vec::new(), is_relayed: true };
+                self.channels.insert(Arc::clone(name), channel);
             }
         }
     }
