@@ -5,7 +5,6 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 
 use courier::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
-use courier::base::channel::PayloadMode;
 use courier::base::position::Epoch;
 use courier::base::socket::Listener;
 use courier::protocol::site::Site;
@@ -66,11 +65,8 @@ fn the_longest_head_byte_by_byte(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn head_and_decision(bencher: Bencher<'_, '_>) {
-    let rule = Rule {
-        pattern: Pattern::parse("news.*").expect("the pattern is well-formed"),
-        access: Access::Public,
-        payload: PayloadMode::Raw,
-    };
+    let pattern = Pattern::parse("news.*").expect("the pattern is well-formed");
+    let rule = Rule::new(pattern, Access::Public);
     let site = Site {
         rules: Rules::new(vec![rule]),
         origins: AllowedOrigins::Any,

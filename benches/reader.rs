@@ -44,6 +44,7 @@ fn reader(channels: u32) -> Reader {
     let mut reader = Reader::new(ReaderOptions {
         upstream: Upstream::Redis(redis),
         epoch: Epoch(1),
+        rules: Rules::default(),
         limits: Limits::default(),
         counters: Arc::new(ReaderCounters::default()),
         shards: SHARDS,

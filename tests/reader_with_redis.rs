@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use courier::access::Rules;
 use courier::base::channel::ChannelName;
 use courier::base::counters::ReaderCounters;
 use courier::base::limits::Limits;
@@ -230,6 +231,7 @@ impl Driver {
         let reader = Reader::new(ReaderOptions {
             upstream: Upstream::Redis(options),
             epoch: Epoch(1),
+            rules: Rules::default(),
             limits: Limits::default(),
             counters: Arc::clone(&counters),
             shards: 1,

@@ -2,12 +2,15 @@
 //!
 //! Cost: a decision is one glob match a row until the first that matches, once for each channel of a request.
 
+use std::sync::Arc;
+
 use crate::base::channel::{BadChannelName, ChannelName, PayloadMode};
 use crate::base::glob;
+use crate::base::retention::Retention;
 
-/// The rows, in the operator's order.
+/// The rows, in the operator's order. The reader and every shard have the same ones.
 #[derive(Debug, Clone, Default)]
-pub struct Rules(Vec<Rule>);
+pub struct Rules(Arc<[Rule]>);
 
 /// One row: the channels it is about, and what holds for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub struct Rule {
     pub pattern: Pattern,
     pub access: Access,
     pub payload: PayloadMode,
+    /// What is kept for those who come back.
+    pub history: Retention,
 }
 
 /// Who may listen.
@@ -45,7 +50,7 @@ pub enum BadPattern {
 
 impl Rules {
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self(rules)
+        Self(rules.into())
     }
 
     /// The row that decides about this channel.
@@ -61,8 +66,20 @@ impl Rules {
         })
     }
 
+    /// What is kept of this channel: by its row, or as of any channel.
+    pub fn retention(&self, channel: &ChannelName) -> Retention {
+        self.decide(channel).map_or(Retention::STANDARD, |rule| rule.history)
+    }
+
     pub fn rows(&self) -> &[Rule] {
         &self.0
+    }
+}
+
+impl Rule {
+    /// A row that says no more than who may listen to what.
+    pub fn new(pattern: Pattern, access: Access) -> Self {
+        Self { pattern, access, payload: PayloadMode::default(), history: Retention::default() }
     }
 }
 
@@ -105,7 +122,7 @@ mod tests {
     }
 
     fn rule(pattern: &str, access: Access, payload: PayloadMode) -> Rule {
-        Rule { pattern: Pattern::parse(pattern).unwrap(), access, payload }
+        Rule { payload, ..Rule::new(Pattern::parse(pattern).unwrap(), access) }
     }
 
     #[test]
@@ -120,6 +137,18 @@ mod tests {
         assert_eq!(rules.open(&name("news.sport")).unwrap().payload, PayloadMode::Envelope);
         assert_eq!(rules.open(&name("other")), None);
         assert_eq!(Rules::default().decide(&name("news.sport")), None);
+    }
+
+    #[test]
+    fn what_is_kept_is_decided_by_the_first_row_too() {
+        let short = Retention { count: 1, ..Retention::STANDARD };
+        let rules = Rules::new(vec![
+            Rule { history: short, ..rule("news.*", Access::Public, PayloadMode::Raw) },
+            rule("*", Access::Closed, PayloadMode::Raw),
+        ]);
+        assert_eq!(rules.retention(&name("news.sport")), short);
+        assert_eq!(rules.retention(&name("other")), Retention::STANDARD);
+        assert_eq!(Rules::default().retention(&name("news.sport")), Retention::STANDARD);
     }
 
     #[test]

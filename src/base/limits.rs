@@ -95,11 +95,14 @@ pub const ENVELOPE_RETRY_MIN: Duration = Duration::from_millis(500);
 pub const ENVELOPE_RETRY_MAX: Duration = Duration::from_secs(3_600);
 /// TCP_USER_TIMEOUT of every client connection: unacknowledged for this long, the peer has vanished.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Default history of every channel: messages, payload bytes, age.
+/// The history of a channel whose rule says nothing else: messages, payload bytes, age.
 pub const HISTORY_COUNT: usize = 100;
 pub const HISTORY_BYTES: usize = 64 * KIB;
 pub const HISTORY_AGE: Duration = Duration::from_secs(60);
-/// How long the reader stays subscribed to a channel without subscribers: at least the age of its history.
+/// The greatest count that a rule may give a history.
+pub const RETENTION_COUNT: usize = 1_000_000;
+/// How long the reader stays subscribed to a channel without subscribers, or as long as its history's age if that is
+/// longer.
 pub const CHANNEL_LINGER: Duration = HISTORY_AGE;
 /// Channels beyond `limits.channels` whose UNSUBSCRIBE is awaited, so that others have their place. Beyond: as if none
 /// lingered.

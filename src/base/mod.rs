@@ -15,6 +15,7 @@ pub mod position;
 pub mod queue;
 pub mod random;
 pub mod refusal;
+pub mod retention;
 pub mod slab;
 pub mod socket;
 pub mod time;

@@ -242,6 +242,10 @@ pub enum Since {
     Now,
     /// Everything after this position of this process.
     After(Position),
+    /// Everything that is kept.
+    Earliest,
+    /// So many of the newest messages that are kept.
+    Last(u32),
 }
 
 impl Delivery {

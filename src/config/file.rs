@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::access::{Access, Rule};
-use crate::base::channel::PayloadMode;
+use crate::access::Rule;
 use crate::base::limits::CONFIG_FILE_BYTES;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::nearest::nearest;
+use crate::config::rows;
 use crate::config::table::{Key, Kind, TABLE};
-use crate::config::value::{parse_pattern, shown};
+use crate::config::value::shown;
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -84,13 +84,13 @@ pub fn parse(path: &Path, text: &str) -> Result<FileSettings, ConfigError> {
 }
 
 /// The file's name and text, to tell lines.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
 impl Source<'_> {
-    fn origin(&self, at: usize) -> Origin {
+    pub(super) fn origin(&self, at: usize) -> Origin {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
         let line = 1 + memchr::memchr_iter(b'\n', before).count();
         Origin::File { path: PathBuf::from(self.path), line }
@@ -130,43 +130,13 @@ impl Source<'_> {
         let rows = value.as_array().ok_or_else(shape)?;
         let mut rules = Vec::new();
         for row in rows.iter() {
-            rules.push(self.rule(row.get_ref().as_table().ok_or_else(shape)?, row.span().start)?);
+            rules.push(rows::read(self, row.get_ref().as_table().ok_or_else(shape)?, row.span().start)?);
         }
         Ok(rules)
     }
 
-    fn rule(&self, row: &DeTable<'_>, at: usize) -> Result<FileRule, ConfigError> {
-        let (mut pattern, mut access, mut payload) = (None, None, PayloadMode::Raw);
-        for (name, value) in row {
-            let origin = self.origin(name.span().start);
-            let key = format!("channels.{}", name.get_ref());
-            let wrong = |remedy: String| {
-                ConfigError::value(&origin, &key, &self.written(Kind::Patterns, value), remedy)
-            };
-            let text = || value.get_ref().as_str().ok_or_else(|| wrong("write it in quotes".into()));
-            match name.get_ref().as_ref() {
-                "match" => pattern = Some(parse_pattern(text()?).map_err(wrong)?),
-                "access" => access = Some(word(text()?, &ACCESS_WORDS).map_err(wrong)?),
-                "payload" => payload = word(text()?, &PAYLOAD_WORDS).map_err(wrong)?,
-                _ => return Err(ConfigError::at(&origin, unknown(&key, RULE_KEYS))),
-            }
-        }
-        let origin = self.origin(at);
-        let pattern = pattern.ok_or_else(|| {
-            ConfigError::at(&origin, "a [[channels]] row needs its pattern: match = \"news.*\"")
-        })?;
-        // Nobody gets in by an omission.
-        let access = access.ok_or_else(|| {
-            ConfigError::at(
-                &origin,
-                "a [[channels]] row says who may listen: access = \"public\" or \"closed\"",
-            )
-        })?;
-        Ok(FileRule { rule: Rule { pattern, access, payload }, origin })
-    }
-
     /// A value as the file spells it, without a string's quotes.
-    fn written(&self, kind: Kind, value: &Spanned<DeValue<'_>>) -> String {
+    pub(super) fn written(&self, kind: Kind, value: &Spanned<DeValue<'_>>) -> String {
         match value.get_ref().as_str() {
             Some(text) => shown(kind, text),
             None => {
@@ -177,7 +147,7 @@ impl Source<'_> {
 }
 
 /// The texts that a flag would carry, or what is wrong with the value's type.
-fn texts(kind: Kind, value: &DeValue<'_>) -> Result<Vec<String>, String> {
+pub(super) fn texts(kind: Kind, value: &DeValue<'_>) -> Result<Vec<String>, String> {
     match value {
         DeValue::String(text) => Ok(vec![text.clone().into_owned()]),
         DeValue::Integer(number) if number.radix() == 10 => Ok(vec![number.as_str().to_owned()]),
@@ -193,18 +163,6 @@ fn texts(kind: Kind, value: &DeValue<'_>) -> Result<Vec<String>, String> {
         | DeValue::Datetime(_)
         | DeValue::Table(_) => Err("write it in quotes".into()),
     }
-}
-
-fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
-    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        format!("one of {}", words.join(", "))
-    })
-}
-
-/// The word for a value; the inverse of reading it.
-pub fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
-    words.iter().find(|(_, one)| *one == value).map_or("", |(word, _)| word)
 }
 
 fn file_keys() -> impl Iterator<Item = &'static str> {
@@ -223,16 +181,11 @@ pub fn unknown<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Stri
     }
 }
 
-/// The words of `access` and of `payload`.
-pub const ACCESS_WORDS: [(&str, Access); 2] = [("public", Access::Public), ("closed", Access::Closed)];
-pub const PAYLOAD_WORDS: [(&str, PayloadMode); 2] =
-    [("raw", PayloadMode::Raw), ("envelope", PayloadMode::Envelope)];
-
-const RULE_KEYS: [&str; 3] = ["channels.match", "channels.access", "channels.payload"];
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Access;
+    use crate::base::channel::PayloadMode;
 
     fn error(text: &str) -> String {
         parse(Path::new("courier.toml"), text).unwrap_err().to_string()

@@ -18,6 +18,7 @@ pub mod print;
 pub mod redis_url;
 pub mod reference;
 pub mod resolve;
+mod rows;
 pub mod server_url;
 pub mod settings;
 pub mod table;

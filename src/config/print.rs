@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::config::settings::{Setting, Settings};
 use crate::config::table::{Group, Key, Kind, Row};
-use crate::config::{Config, Mode, Upstream, file};
+use crate::config::{Config, Mode, Upstream, rows};
 
 /// Every option with its value, in the syntax of the file, and where it came from.
 pub fn print_config(settings: &Settings, config: &Config) -> String {
@@ -18,10 +18,7 @@ pub fn print_config(settings: &Settings, config: &Config) -> String {
     }
     for rule in &settings.rules {
         let _ = write!(text, "\n[[channels]] # {}\n", rule.origin);
-        let _ = writeln!(text, "match = {}", quoted(rule.rule.pattern.as_str()));
-        let _ = writeln!(text, "access = {}", quoted(file::word_of(&file::ACCESS_WORDS, rule.rule.access)));
-        let _ =
-            writeln!(text, "payload = {}", quoted(file::word_of(&file::PAYLOAD_WORDS, rule.rule.payload)));
+        text.push_str(&rows::written(&rule.rule));
     }
     text
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::print::quoted;
+use crate::config::rows;
 use crate::config::table::{Group, Key, Kind, Row, TABLE};
 use crate::config::value::{show_duration, show_size};
 
@@ -17,7 +18,7 @@ pub fn example_file() -> String {
             let _ = writeln!(text, "#{key} = {}", example_value(row));
         }
     }
-    text.push_str(EXAMPLE_CHANNELS);
+    text.push_str(&EXAMPLE_CHANNELS.replace("{history}", &rows::standard_history()));
     text
 }
 
@@ -42,7 +43,7 @@ pub fn options_page() -> String {
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
     }
-    text.push_str(PAGE_CHANNELS);
+    text.push_str(&PAGE_CHANNELS.replace("{history}", &rows::standard_history()));
     text
 }
 
@@ -131,6 +132,7 @@ const EXAMPLE_CHANNELS: &str = "
 # Who may listen to which channels. The first row that matches decides; a channel that no row matches is refused.
 # match is a Redis glob; it never matches names that start with __ or courier:, which are opened by exact name only.
 # access is \"public\" (everyone) or \"closed\" (nobody: takes names out of a wider row that follows).
+# history is how much is kept for those who come back; whichever bound is reached first drops the oldest message.
 # payload is \"raw\" (the message is the event's data) or \"envelope\" (a JSON object with data, event, id and retry).
 
 #[[channels]]
@@ -140,6 +142,7 @@ const EXAMPLE_CHANNELS: &str = "
 #[[channels]]
 #match = \"news.*\"
 #access = \"public\"
+#history = {history}
 #payload = \"raw\"
 ";
 
@@ -172,12 +175,20 @@ const PAGE_CHANNELS: &str = "
 [[channels]]
 match = \"news.*\"      # a Redis glob
 access = \"public\"     # public: everyone may listen; closed: nobody
+history = {history}
 payload = \"raw\"       # raw: the message is the event's data; envelope: a JSON object {data, event, id, retry}
 ```
 
 The first row that matches a channel decides; a channel that no row matches is refused. `--public PATTERN` adds a row
-`access = \"public\"`, `payload = \"raw\"` behind those of the file. A pattern never matches names that start with `__` or
+`access = \"public\"` behind those of the file, with what a row has that says no more. A pattern never matches names that start with `__` or
 `courier:`; those are opened by their exact name only, with a warning.
+
+`history` is what courier keeps of each channel, in memory, for clients that come back or ask for what was: at most so
+many messages, payload bytes, and so old. Whichever bound is reached first drops the oldest message; the newest stays
+whatever its size. Members that are left out have the values above, which are also those of a row without `history`;
+`history = { count = 0 }` keeps nothing. A channel that nobody listens to any more is heard for as long as its history
+reaches back, and for a minute at least. All histories together have a bound as well, `limits.history_bytes`: there the
+channel with the oldest message loses its history first.
 
 ## Redis
 

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use crate::access::{Access, AllowedOrigins, Pattern, Rule};
-use crate::base::channel::PayloadMode;
 use crate::base::limits::{Limits, PASSWORD_FILE_BYTES};
 use crate::config::address::ListenAddress;
 use crate::config::error::{ConfigError, Origin};
@@ -217,7 +216,7 @@ fn rules(mode: Mode, settings: &Settings, warnings: &mut Vec<String>) -> Vec<Rul
 }
 
 fn public(pattern: Pattern) -> Rule {
-    Rule { pattern, access: Access::Public, payload: PayloadMode::Raw }
+    Rule::new(pattern, Access::Public)
 }
 
 fn reserved_warning(rule: &Rule, origin: &Origin) -> Option<String> {

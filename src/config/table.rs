@@ -186,11 +186,15 @@ const fn size(least: usize, most: usize) -> Kind {
     Kind::Size { least, most }
 }
 
-const fn count(least: usize, most: usize) -> Kind {
+pub(super) const fn count(least: usize, most: usize) -> Kind {
     Kind::Count { least, most }
 }
 
 const GIB: usize = 1_024 * MIB;
+
+/// The bounds of a row's history beside its count.
+pub(super) const RETENTION_BYTES: Kind = size(1, GIB);
+pub(super) const RETENTION_AGE: Kind = duration(1_000, 7 * 24 * 3_600);
 
 #[rustfmt::skip] // A row a line, or two where the sentence does not fit.
 options! {

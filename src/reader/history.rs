@@ -1,46 +1,46 @@
 //! What may be replayed: the recent messages of each channel, one copy a process.
 //!
-//! Bounded for each channel by count, bytes and age, and over all channels by bytes. A channel always keeps its newest
-//! message, whatever its size, until age or the total bound take it. Knows nothing of shards or of Redis.
+//! Bounded for each channel by its rule (count, bytes and age), and over all channels by bytes: there the channel with
+//! the oldest message loses its history. A channel always keeps its newest message, whatever its size, until age or the
+//! total bound take it, unless its rule keeps nothing. Knows nothing of shards or of Redis.
 //!
 //! One rule for gaps: a resume from `n` is exact if `n >= complete_since`, which is the greatest of the position at the
 //! first acknowledged SUBSCRIBE, the last position that was dropped, and the end of the last time in which Redis could
 //! not be heard. Such a time is a *break*: it is replayed where it lies, between what came before and what came after.
 //!
-//! Invariants: `bytes` is the sum of the logs' lengths; a channel with messages has exactly one entry in `due`, at or
-//! before the time its oldest message comes due. Cost: append is one copy and O(1) without allocation once warm;
+//! Invariants: `bytes` is the sum of the logs' lengths; a channel with messages has exactly one entry in the heap of its
+//! group, at or before the time of its oldest message. Cost: append is one copy and O(1) without allocation once warm;
 //! a channel passes through the heap once in the age of its messages.
 
+use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::base::limits::{HISTORY_AGE, HISTORY_BYTES, HISTORY_COUNT};
 use crate::base::log::{Log, Spares};
 use crate::base::position::Position;
-use crate::base::queue::{GapReason, JoinGap, Replayed};
+use crate::base::queue::{GapReason, JoinGap, Replayed, Since};
+use crate::base::retention::Retention;
 use crate::base::time::Time;
 use crate::reader::channels::ChannelId;
 
 #[derive(Debug)]
 pub(super) struct History {
-    bounds: Bounds,
     /// By the index of the channel's id.
     pasts: Vec<Past>,
+    /// One for each retention that a rule gives, in the order of their first channels.
+    groups: Vec<Group>,
     bytes: usize,
-    due: BinaryHeap<Reverse<(Time, ChannelId)>>,
+    /// Of all channels together.
+    bytes_max: usize,
     spares: Spares,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) count: usize,
-    pub(super) bytes: usize,
-    pub(super) age: Duration,
-    /// Of all channels together.
-    pub(super) bytes_total: usize,
+/// The channels of one retention. Their messages grow old in the order in which they came.
+#[derive(Debug)]
+struct Group {
+    retention: Retention,
+    /// The oldest first.
+    oldest: BinaryHeap<Reverse<(Time, ChannelId)>>,
 }
 
 /// One channel's.
@@ -52,7 +52,9 @@ struct Past {
     begin: Position,
     /// In rising position; none ends before the log's first message.
     breaks: Vec<Break>,
-    /// True exactly while `due` has this channel's entry.
+    /// The index of its group.
+    group: u16,
+    /// True exactly while its group's heap has this channel's entry.
     is_scheduled: bool,
 }
 
@@ -64,30 +66,31 @@ struct Break {
     reason: GapReason,
 }
 
-impl Bounds {
-    pub(super) fn standard(bytes_total: usize) -> Self {
-        Self { count: HISTORY_COUNT, bytes: HISTORY_BYTES, age: HISTORY_AGE, bytes_total }
-    }
-}
-
 impl History {
-    pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, pasts: Vec::new(), bytes: 0, due: BinaryHeap::new(), spares: Spares::default() }
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { pasts: Vec::new(), groups: Vec::new(), bytes: 0, bytes_max, spares: Spares::default() }
     }
 
     /// A channel begins; it has no messages, and nothing is complete yet.
-    pub(super) fn open(&mut self, channel: ChannelId, now_at: Position) {
+    pub(super) fn open(&mut self, channel: ChannelId, retention: Retention, now_at: Position) {
         let index = channel.index();
         if index >= self.pasts.len() {
             self.pasts.resize_with(index + 1, Past::default);
         }
+        let group = self.group(retention);
         let past = &mut self.pasts[index];
         assert!(past.channel.is_none(), "a channel's history begins once");
         past.channel = Some(channel);
+        past.group = group;
         past.begin = now_at;
     }
 
-    /// The channel ends. Its entry in `due` is recognised by its old id.
+    /// What is kept of the channel.
+    pub(super) fn retention(&self, channel: ChannelId) -> &Retention {
+        &self.groups[usize::from(self.pasts[channel.index()].group)].retention
+    }
+
+    /// The channel ends. Its entry in the heap is recognised by its old id.
     pub(super) fn forget(&mut self, channel: ChannelId) {
         let past = &mut self.pasts[channel.index()];
         assert_eq!(past.channel, Some(channel), "a history that is forgotten is there");
@@ -121,17 +124,33 @@ impl History {
     // Hot: once per message; one copy of the payload.
     pub(super) fn append(&mut self, channel: ChannelId, position: Position, now: Time, payload: &[u8]) {
         let past = &mut self.pasts[channel.index()];
+        let group = &mut self.groups[usize::from(past.group)];
+        let Retention { count, bytes, .. } = group.retention;
+        if group.retention.keeps_nothing() {
+            past.begin_after(position);
+            return;
+        }
         self.bytes +=
             past.log.append(position, now, &mut self.spares, |bytes| bytes.extend_from_slice(payload));
-        while past.count() > self.bounds.count || (past.count() > 1 && past.log.len() > self.bounds.bytes) {
+        while past.count() > count || (past.count() > 1 && past.log.len() > bytes) {
             self.bytes -= past.drop_first(&mut self.spares);
         }
-        if !past.is_scheduled {
-            past.is_scheduled = true;
-            self.due.push(Reverse((now.after(self.bounds.age), channel)));
+        if !std::mem::replace(&mut past.is_scheduled, true) {
+            group.oldest.push(Reverse((now, channel)));
         }
-        while self.bytes > self.bounds.bytes_total {
+        while self.bytes > self.bytes_max {
             self.drop_oldest_channel();
+        }
+    }
+
+    /// The position after which a join is given what there is; none if it wants only what comes.
+    pub(super) fn start(&self, channel: ChannelId, since: Since) -> Option<Position> {
+        let past = &self.pasts[channel.index()];
+        match since {
+            Since::Now => None,
+            Since::After(position) => Some(position),
+            Since::Earliest => Some(past.begin),
+            Since::Last(count) => Some(past.before_last(count)),
         }
     }
 
@@ -160,24 +179,24 @@ impl History {
 
     /// Drops what is too old.
     pub(super) fn sweep(&mut self, now: Time) {
-        while let Some(&Reverse((due, channel))) = self.due.peek()
-            && due <= now
-        {
-            self.due.pop();
-            let past = &mut self.pasts[channel.index()];
-            if past.channel != Some(channel) {
-                continue;
+        for index in 0..self.groups.len() {
+            while let Some(channel) = self.groups[index].take_due(now) {
+                let age = self.groups[index].retention.age;
+                let past = &mut self.pasts[channel.index()];
+                if past.channel != Some(channel) {
+                    continue;
+                }
+                while past.oldest().is_some_and(|at| at.after(age) <= now) {
+                    self.bytes -= past.drop_first(&mut self.spares);
+                }
+                self.schedule(channel);
             }
-            while past.oldest_due(self.bounds.age).is_some_and(|due| due <= now) {
-                self.bytes -= past.drop_first(&mut self.spares);
-            }
-            self.schedule(channel);
         }
     }
 
     /// When `sweep` has something to do: to the second, so that a trickle of messages does not wake the reader for each.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        let Reverse((due, _)) = self.due.peek()?;
+        let due = self.groups.iter().filter_map(Group::next_due).min()?;
         Some(Time::from_nanos(due.as_nanos().div_ceil(NANOS_PER_SECOND).saturating_mul(NANOS_PER_SECOND)))
     }
 
@@ -187,7 +206,9 @@ impl History {
     }
 
     fn drop_oldest_channel(&mut self) {
-        let Some(Reverse((due, channel))) = self.due.pop() else {
+        let groups = self.groups.iter_mut().filter(|group| !group.oldest.is_empty());
+        let oldest = groups.min_by_key(|group| group.oldest.peek().map(|&Reverse((at, _))| at));
+        let Some(Reverse((at, channel))) = oldest.and_then(|group| group.oldest.pop()) else {
             unreachable!("a history that has bytes has a channel with messages");
         };
         let past = &mut self.pasts[channel.index()];
@@ -195,7 +216,7 @@ impl History {
             return;
         }
         // Its oldest message may have gone since the entry was made.
-        if past.oldest_due(self.bounds.age) == Some(due) {
+        if past.oldest() == Some(at) {
             past.begin_after(past.log.last().expect("it has an oldest message").position);
             self.bytes -= past.log.clear(&mut self.spares);
         }
@@ -206,10 +227,30 @@ impl History {
     fn schedule(&mut self, channel: ChannelId) {
         let past = &mut self.pasts[channel.index()];
         past.is_scheduled = false;
-        if let Some(due) = past.oldest_due(self.bounds.age) {
+        if let Some(at) = past.oldest() {
             past.is_scheduled = true;
-            self.due.push(Reverse((due, channel)));
+            self.groups[usize::from(past.group)].oldest.push(Reverse((at, channel)));
         }
+    }
+
+    fn group(&mut self, retention: Retention) -> u16 {
+        let index = self.groups.iter().position(|group| group.retention == retention).unwrap_or_else(|| {
+            self.groups.push(Group { retention, oldest: BinaryHeap::new() });
+            self.groups.len() - 1
+        });
+        u16::try_from(index).expect("a configuration file has room for fewer than 2^16 rules")
+    }
+}
+
+impl Group {
+    /// Takes the channel that may have messages that are too old.
+    fn take_due(&mut self, now: Time) -> Option<ChannelId> {
+        self.next_due().filter(|&due| due <= now)?;
+        self.oldest.pop().map(|Reverse((_, channel))| channel)
+    }
+
+    fn next_due(&self) -> Option<Time> {
+        self.oldest.peek().map(|&Reverse((at, _))| at.after(self.retention.age))
     }
 }
 
@@ -218,8 +259,18 @@ impl Past {
         self.log.frames().len()
     }
 
-    fn oldest_due(&self, age: Duration) -> Option<Time> {
-        self.log.first().map(|frame| frame.at.after(age))
+    /// When the oldest message was received.
+    fn oldest(&self) -> Option<Time> {
+        self.log.first().map(|frame| frame.at)
+    }
+
+    /// The position before the newest `count` messages, as far as there are so many.
+    fn before_last(&self, count: u32) -> Position {
+        let index = self.count().checked_sub(usize::try_from(count).unwrap_or(usize::MAX));
+        match index.and_then(|index| index.checked_sub(1)) {
+            Some(index) => self.log.frames().nth(index).expect("an index below the count").position,
+            None => self.begin,
+        }
     }
 
     fn drop_first(&mut self, spares: &mut Spares) -> usize {
@@ -251,6 +302,7 @@ impl Default for Past {
             log: Log::default(),
             begin: Position::ZERO,
             breaks: Vec::new(),
+            group: 0,
             is_scheduled: false,
         }
     }
@@ -262,6 +314,8 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::base::channel::ChannelName;
     use crate::reader::channels::{Channels, State};
@@ -276,16 +330,16 @@ mod tests {
     }
 
     impl Rig {
-        fn new(bounds: Bounds, count: u32) -> Self {
+        fn new(retention: Retention, count: u32) -> Self {
             let mut channels = Channels::new(1);
-            let mut history = History::new(bounds);
+            let mut history = History::new(BYTES_MAX);
             let channels: Vec<ChannelId> = (0..count)
                 .map(|number| {
                     let name = ChannelName::parse(format!("c{number}").as_bytes()).unwrap();
                     channels.insert(name, State::Live, Time::ZERO)
                 })
                 .collect();
-            channels.iter().for_each(|&channel| history.open(channel, Position::ZERO));
+            channels.iter().for_each(|&channel| history.open(channel, retention, Position::ZERO));
             Self { history, channels, position: Position::ZERO, now: Time::ZERO }
         }
 
@@ -319,9 +373,8 @@ mod tests {
         }
     }
 
-    fn bounds() -> Bounds {
-        Bounds { count: 3, bytes: 10, age: 60 * SECOND, bytes_total: 30 }
-    }
+    const FEW: Retention = Retention { count: 3, bytes: 10, age: Duration::from_secs(60) };
+    const BYTES_MAX: usize = 30;
 
     fn replayed(messages: &[&str], is_exact: bool) -> (Vec<String>, bool) {
         (messages.iter().map(|&message| message.to_owned()).collect(), is_exact)
@@ -329,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_resume_is_exact_from_the_last_position_that_was_dropped() {
-        let mut rig = Rig::new(bounds(), 1);
+        let mut rig = Rig::new(FEW, 1);
         for payload in ["a", "b", "c", "d"] {
             rig.append(0, payload);
         }
@@ -341,7 +394,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_but_the_newest_message_stays_whatever_its_size() {
-        let mut rig = Rig::new(bounds(), 1);
+        let mut rig = Rig::new(FEW, 1);
         rig.append(0, "123456");
         rig.append(0, "1234");
         assert_eq!(rig.replay(0, 0), replayed(&["1:123456", "2:1234"], true));
@@ -355,7 +408,7 @@ mod tests {
 
     #[test]
     fn messages_without_payload_count_too() {
-        let mut rig = Rig::new(bounds(), 1);
+        let mut rig = Rig::new(FEW, 1);
         for _ in 0..4 {
             rig.append(0, "");
         }
@@ -367,7 +420,7 @@ mod tests {
 
     #[test]
     fn messages_go_when_they_are_too_old() {
-        let mut rig = Rig::new(bounds(), 2);
+        let mut rig = Rig::new(FEW, 2);
         rig.append(0, "a");
         rig.pass(10 * SECOND);
         rig.append(0, "b");
@@ -384,7 +437,7 @@ mod tests {
 
     #[test]
     fn at_the_total_bound_the_channel_with_the_oldest_message_loses_its_history() {
-        let mut rig = Rig::new(bounds(), 4);
+        let mut rig = Rig::new(FEW, 4);
         rig.append(0, "old");
         rig.pass(SECOND);
         rig.append(1, "0123456789");
@@ -404,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_message_larger_than_everything_is_not_kept() {
-        let mut rig = Rig::new(bounds(), 1);
+        let mut rig = Rig::new(FEW, 1);
         rig.append(0, &"x".repeat(31));
         assert_eq!(rig.replay(0, 0), replayed(&[], false));
         assert_eq!(rig.replay(0, 1), replayed(&[], true));
@@ -413,17 +466,17 @@ mod tests {
     #[test]
     fn a_channel_that_takes_the_place_of_a_forgotten_one_has_a_history_of_its_own() {
         let mut channels = Channels::new(1);
-        let mut history = History::new(bounds());
+        let mut history = History::new(BYTES_MAX);
         let name = ChannelName::parse(b"a").unwrap();
         let first = channels.insert(name.clone(), State::Live, Time::ZERO);
-        history.open(first, Position::ZERO);
+        history.open(first, FEW, Position::ZERO);
         history.append(first, Position(1), Time::ZERO, b"first");
         history.forget(first);
         channels.remove(first);
         assert_eq!(history.bytes(), 0);
         let second = channels.insert(name, State::Live, Time::ZERO);
         assert_eq!(first.index(), second.index());
-        history.open(second, Position(1));
+        history.open(second, FEW, Position(1));
         let later = Time::ZERO.after(SECOND);
         history.append(second, Position(2), later, b"second");
         history.sweep(Time::ZERO.after(60 * SECOND));
@@ -431,9 +484,70 @@ mod tests {
         history.sweep(later.after(60 * SECOND));
         assert_eq!(history.bytes(), 0);
     }
+
+    #[test]
+    fn everything_that_is_kept_and_the_newest_few_can_be_asked_for_without_a_gap() {
+        let mut rig = Rig::new(FEW, 1);
+        for payload in ["a", "b", "c", "d"] {
+            rig.append(0, payload);
+        }
+        let since = |since| {
+            let start = rig.history.start(rig.channels[0], since).unwrap();
+            rig.replay(0, start.0)
+        };
+        assert_eq!(since(Since::Earliest), replayed(&["2:b", "3:c", "4:d"], true));
+        assert_eq!(since(Since::Last(2)), replayed(&["3:c", "4:d"], true));
+        assert_eq!(since(Since::Last(0)), replayed(&[], true));
+        assert_eq!(since(Since::Last(3)), since(Since::Earliest));
+        assert_eq!(since(Since::Last(u32::MAX)), since(Since::Earliest));
+        assert_eq!(rig.history.start(rig.channels[0], Since::Now), None);
+    }
+
+    #[test]
+    fn a_rule_that_keeps_nothing_keeps_nothing_and_says_so() {
+        let mut rig = Rig::new(Retention { count: 0, ..FEW }, 1);
+        rig.append(0, "a");
+        rig.append(0, "b");
+        assert_eq!((rig.history.bytes(), rig.history.next_deadline()), (0, None));
+        assert_eq!(rig.replay(0, 1), replayed(&[], false));
+        assert_eq!(rig.replay(0, 2), replayed(&[], true));
+    }
+
+    /// Two channels, of which the second's messages live ten times as long.
+    fn short_and_long() -> Rig {
+        let mut rig = Rig::new(FEW, 2);
+        let long = rig.channels[1];
+        rig.history.forget(long);
+        rig.history.open(long, Retention { age: 600 * SECOND, ..FEW }, Position::ZERO);
+        rig
+    }
+
+    #[test]
+    fn each_channel_keeps_as_long_as_its_own_rule_says() {
+        let mut rig = short_and_long();
+        rig.append(1, "long");
+        rig.append(0, "short");
+        assert_eq!(rig.history.next_deadline(), Some(Time::ZERO.after(60 * SECOND)));
+        rig.pass(60 * SECOND);
+        assert_eq!(rig.replay(0, 0), replayed(&[], false));
+        assert_eq!(rig.replay(1, 0), replayed(&["1:long"], true));
+        rig.pass(540 * SECOND);
+        assert_eq!((rig.history.bytes(), rig.history.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn at_the_total_bound_the_oldest_message_counts_and_not_the_one_that_would_go_first() {
+        let mut rig = short_and_long();
+        rig.append(1, "0123456789");
+        rig.pass(SECOND);
+        rig.append(0, &"x".repeat(25));
+        assert_eq!(rig.replay(1, 0), replayed(&[], false));
+        assert_eq!(rig.replay(0, 1).0.len(), 1);
+    }
+
     #[test]
     fn a_break_is_replayed_where_it_lies() {
-        let mut rig = Rig::new(bounds(), 1);
+        let mut rig = Rig::new(FEW, 1);
         rig.append(0, "a");
         rig.append(0, "b");
         rig.position = Position(5);
@@ -450,7 +564,7 @@ mod tests {
 
     #[test]
     fn a_subscription_that_begins_again_gives_up_what_was_there() {
-        let mut rig = Rig::new(bounds(), 1);
+        let mut rig = Rig::new(FEW, 1);
         rig.append(0, "a");
         rig.history.mend(rig.channels[0], Position(1), Position(2), GapReason::UpstreamDown);
         rig.history.begin(rig.channels[0], Position(3));
@@ -463,7 +577,7 @@ mod tests {
 
     #[test]
     fn many_breaks_become_one_with_what_lies_between_them() {
-        let mut rig = Rig::new(Bounds { count: 100, ..bounds() }, 1);
+        let mut rig = Rig::new(Retention { count: 100, ..FEW }, 1);
         for number in 0..17_u64 {
             rig.append(0, "");
             let from = rig.position;

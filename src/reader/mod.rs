@@ -8,6 +8,7 @@ pub mod broker;
 mod channels;
 mod history;
 pub mod input;
+mod lingering;
 mod redis;
 mod relay;
 mod router;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::access::Rules;
 use crate::base::counters::ReaderCounters;
 use crate::base::limits::{BROKER_BUFFER_BYTES, BROKER_OUTPUT_BYTES, Limits};
 use crate::base::position::Epoch;
@@ -59,6 +61,8 @@ enum Source {
 pub struct ReaderOptions {
     pub upstream: Upstream,
     pub epoch: Epoch,
+    /// What is kept of which channel.
+    pub rules: Rules,
     pub limits: Limits,
     pub counters: Arc<ReaderCounters>,
     /// How many shards there are.
@@ -132,8 +136,8 @@ impl std::fmt::Debug for Secret {
 
 impl Reader {
     pub fn new(options: ReaderOptions) -> Self {
-        let ReaderOptions { upstream, epoch, limits, counters, shards, seed, start } = options;
-        let mut relay = Relay::new(epoch, shards, &limits, seed, Arc::clone(&counters));
+        let ReaderOptions { upstream, epoch, rules, limits, counters, shards, seed, start } = options;
+        let mut relay = Relay::new(epoch, shards, rules, &limits, seed, Arc::clone(&counters));
         let source = match upstream {
             Upstream::Redis(redis) => {
                 relay.tell_down();

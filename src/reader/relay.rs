@@ -10,20 +10,22 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::access::Rules;
 use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::deadlines::Deadlines;
-use crate::base::limits::{CHANNEL_LINGER, CHANNELS_ENDING, FORBIDDEN_RETRY, Limits};
+use crate::base::limits::{CHANNELS_ENDING, FORBIDDEN_RETRY, Limits};
 use crate::base::position::{Epoch, Position};
 use crate::base::queue::{
     ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Reach,
-    Replayed, ShardIndex, Since,
+    Replayed, ShardIndex,
 };
 use crate::base::socket::SocketKey;
 use crate::base::time::Time;
 use crate::reader::channels::{ChannelId, Channels, State, Waiter};
-use crate::reader::history::{Bounds, History};
+use crate::reader::history::History;
 use crate::reader::input::Notice;
+use crate::reader::lingering::{self, Left, Lingering};
 use crate::reader::redis::ask::Answered;
 use crate::reader::router::{Route, Router};
 use crate::reader::sequence::Sequence;
@@ -35,6 +37,7 @@ pub(super) struct Relay {
     pub(super) subscriptions: Subscriptions,
     sequence: Sequence,
     history: History,
+    rules: Rules,
     router: Router,
     /// Whether channels can be subscribed at present.
     upstream: Reach,
@@ -44,8 +47,7 @@ pub(super) struct Relay {
     acknowledged: Vec<ChannelId>,
     /// Forbidden by what is being read.
     forbidden: Forbidden,
-    /// Each with the time it was left when its entry was made.
-    lingering: Deadlines<(ChannelId, Time)>,
+    lingering: Lingering,
     /// Channels that are forbidden though they are wanted: asked again.
     retries: Deadlines<ChannelId>,
     notices: VecDeque<Notice>,
@@ -65,6 +67,7 @@ impl Relay {
     pub(super) fn new(
         epoch: Epoch,
         shards: u16,
+        rules: Rules,
         limits: &Limits,
         seed: u64,
         counters: Arc<ReaderCounters>,
@@ -73,13 +76,14 @@ impl Relay {
             channels: Channels::new(seed),
             subscriptions: Subscriptions::default(),
             sequence: Sequence::new(epoch),
-            history: History::new(Bounds::standard(limits.history_bytes)),
+            history: History::new(limits.history_bytes),
+            rules,
             router: Router::new(shards, limits.spill_bytes),
             upstream: Reach::Down,
             told: Reach::Up,
             acknowledged: Vec::new(),
             forbidden: Forbidden::default(),
-            lingering: Deadlines::new(CHANNEL_LINGER),
+            lingering: Lingering::default(),
             retries: Deadlines::new(FORBIDDEN_RETRY),
             notices: VecDeque::new(),
             answers: VecDeque::new(),
@@ -274,8 +278,8 @@ impl Relay {
 
     pub(super) fn tick(&mut self, now: Time) {
         self.history.sweep(now);
-        while let Some((id, _)) = self.lingering.take_due(now) {
-            self.linger_over(now, id);
+        while let Some(left) = self.lingering.take_due(now) {
+            self.linger_over(now, left.channel);
         }
         while let Some(id) = self.retries.take_due(now) {
             self.retry(now, id);
@@ -335,8 +339,9 @@ impl Relay {
             Reach::Up => State::Subscribing { waiters: Box::default() },
             Reach::Down => State::Resubscribing { lost_at: self.sequence.last() },
         };
+        let retention = self.rules.retention(&name);
         let id = self.channels.insert(name, state, now);
-        self.history.open(id, self.sequence.last());
+        self.history.open(id, retention, self.sequence.last());
         if self.upstream == Reach::Up {
             self.subscriptions.want(id);
         }
@@ -351,27 +356,27 @@ impl Relay {
 
     /// The answer to a join of a channel that is subscribed.
     fn answer(&mut self, id: ChannelId, waiter: Waiter) {
-        let (replay, gap) = match waiter.since {
-            Since::Now => (Vec::new(), None),
-            Since::After(from) if self.router.is_full(waiter.shard) => {
+        let (replay, gap) = match self.history.start(id, waiter.since) {
+            None => (Vec::new(), None),
+            Some(from) if self.router.is_full(waiter.shard) => {
                 (Vec::new(), Some(JoinGap { from, reason: GapReason::QueueFull }))
             }
-            Since::After(from) => self.history.replay(id, from),
+            Some(from) => self.history.replay(id, from),
         };
         self.joined(waiter, JoinOutcome::Live { replay, gap });
     }
 
     /// The answer to a join at a time when nobody listens: what there is, and the gap that has begun.
     fn answer_without_upstream(&mut self, id: ChannelId, waiter: Waiter, reason: GapReason) {
-        let outcome = match waiter.since {
-            Since::Now => {
+        let outcome = match self.history.start(id, waiter.since) {
+            None => {
                 let gap = Some(JoinGap { from: self.sequence.last(), reason });
                 JoinOutcome::Live { replay: Vec::new(), gap }
             }
-            Since::After(from) if self.router.is_full(waiter.shard) => {
+            Some(from) if self.router.is_full(waiter.shard) => {
                 JoinOutcome::Live { replay: Vec::new(), gap: Some(JoinGap { from, reason }) }
             }
-            Since::After(from) => {
+            Some(from) => {
                 let (mut replay, gap) = self.history.replay(id, from);
                 let from = replay.last().map_or(from, Replayed::position);
                 // A position of its own: another channel's message may have the last one, and ids rise.
@@ -526,7 +531,8 @@ impl Relay {
     fn watch(&mut self, now: Time, id: ChannelId) {
         let channel = self.channels.get_mut(id).expect("the channel is there");
         if !std::mem::replace(&mut channel.is_timed, true) {
-            self.lingering.add(now, (id, channel.left_at));
+            let span = lingering::span(self.history.retention(id));
+            self.lingering.add(now, span, Left { channel: id, at: channel.left_at });
         }
     }
 
@@ -546,10 +552,10 @@ impl Relay {
     /// Ends the channel that has lingered longest; false if none lingers. A channel that was joined and left again since
     /// its entry was made goes to the end of the queue, once for each time it was left: that pays for the search.
     fn end_longest_lingering(&mut self, now: Time) -> bool {
-        while let Some((id, left_at)) = self.lingering.take_due(Time::from_nanos(u64::MAX)) {
+        while let Some(Left { channel: id, at }) = self.lingering.take_first() {
             let Some(channel) = self.channels.get_mut(id) else { continue };
             channel.is_timed = false;
-            let was_left_again = channel.left_at != left_at;
+            let was_left_again = channel.left_at != at;
             if !self.router.routes(id).is_empty() {
                 continue;
             }
@@ -583,7 +589,7 @@ impl Relay {
     fn linger_over(&mut self, now: Time, id: ChannelId) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.is_timed = false;
-        let is_over = now.since(channel.left_at) >= CHANNEL_LINGER;
+        let is_over = now.since(channel.left_at) >= lingering::span(self.history.retention(id));
         if !self.router.routes(id).is_empty() {
             return;
         }

@@ -66,6 +66,7 @@ pub(super) fn reader(
     ReaderOptions {
         upstream,
         epoch,
+        rules: Rules::new(config.rules.clone()),
         limits: config.limits.clone(),
         counters: Arc::clone(counters),
         shards,

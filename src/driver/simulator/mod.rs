@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
-use crate::base::channel::PayloadMode;
 use crate::base::counters::ReaderCounters;
 use crate::base::limits::Limits;
 use crate::base::position::Epoch;
@@ -104,6 +103,7 @@ impl World {
         let reader = Reader::new(ReaderOptions {
             upstream: Upstream::Redis(redis_options()),
             epoch: EPOCH,
+            rules: Rules::default(),
             limits: limits.clone(),
             counters: Arc::new(ReaderCounters::default()),
             shards: shard_count,
@@ -506,7 +506,7 @@ fn redis_options() -> RedisOptions {
 fn site() -> Site {
     let pattern = Pattern::parse("*").expect("a star is a pattern");
     Site {
-        rules: Rules::new(vec![Rule { pattern, access: Access::Public, payload: PayloadMode::Raw }]),
+        rules: Rules::new(vec![Rule::new(pattern, Access::Public)]),
         origins: AllowedOrigins::Any,
         try_out: false,
         demo_page: b"",

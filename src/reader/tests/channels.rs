@@ -1,6 +1,8 @@
 //! The states of a channel while Redis is there.
 
 use super::*;
+use crate::access::{Access, Pattern, Rule};
+use crate::base::retention::Retention;
 
 /// A rig in which shard 0 has joined `a` under key 0.
 fn live() -> Rig {
@@ -53,6 +55,57 @@ fn the_first_join_subscribes_and_is_answered_at_the_acknowledgement() {
     assert_eq!(rig.deliveries(1), [""; 0]);
     assert_eq!(rig.counters.cells.messages_received.get(), 2);
     assert_eq!(rig.counters.cells.upstream_channels.get(), 1);
+}
+
+#[test]
+fn a_join_may_ask_for_what_is_kept() {
+    let mut rig = live();
+    rig.receive(rig.push, &messages(&[("a", "one"), ("a", "two"), ("a", "three")]));
+    rig.deliveries(0);
+    rig.join_since(1, 0, "a", 2, Since::Last(2));
+    rig.join_since(1, 0, "a", 3, Since::Earliest);
+    assert_eq!(
+        rig.deliveries(1),
+        ["joined c2 k0 @4 [3:two 4:three]", "joined c3 k0 @4 [2:one 3:two 4:three]"]
+    );
+}
+
+/// Nothing is kept of `none.*`; one message, for two minutes, of `long.*`.
+fn rules() -> Rules {
+    let rule = |pattern: &str, history| Rule {
+        history,
+        ..Rule::new(Pattern::parse(pattern).unwrap(), Access::Public)
+    };
+    Rules::new(vec![
+        rule("none.*", Retention { count: 0, ..Retention::STANDARD }),
+        rule("long.*", Retention { count: 1, age: Duration::from_secs(120), ..Retention::STANDARD }),
+    ])
+}
+
+#[test]
+fn what_is_kept_of_a_channel_is_up_to_its_rule() {
+    for (name, replay) in [("none.a", "[]"), ("long.a", "[3:two]"), ("a", "[2:one 3:two]")] {
+        let mut rig = Rig::up_by(Limits::default(), rules());
+        rig.join(0, 0, name, 1);
+        rig.sent();
+        rig.receive(rig.push, &subscribed(&[name]));
+        rig.receive(rig.push, &messages(&[(name, "one"), (name, "two")]));
+        rig.join_since(1, 0, name, 2, Since::Earliest);
+        assert_eq!(rig.deliveries(1), [format!("joined c2 k0 @3 {replay}")]);
+    }
+}
+
+#[test]
+fn a_channel_lingers_as_long_as_its_history_reaches_back_and_a_minute_at_least() {
+    for (name, seconds) in [("none.a", 60), ("long.a", 120)] {
+        let mut rig = Rig::up_by(Limits::default(), rules());
+        rig.join(0, 0, name, 1);
+        rig.sent();
+        rig.receive(rig.push, &subscribed(&[name]));
+        rig.leave(0, 0, name);
+        assert_eq!(pass(&mut rig, Duration::from_secs(seconds - 1)), "");
+        assert_eq!(pass(&mut rig, Duration::from_secs(5)), format!("UNSUBSCRIBE {name}"));
+    }
 }
 
 #[test]
@@ -266,7 +319,7 @@ fn a_user_who_may_not_subscribe_at_all_is_not_asked_channel_by_channel() {
 #[test]
 fn the_same_script_leads_to_the_same_bytes_whatever_the_hash() {
     let run = |seed: u64| {
-        let mut rig = Rig::new(Upstream::Redis(redis_options()), Limits::default(), seed);
+        let mut rig = Rig::new(Upstream::Redis(redis_options()), Limits::default(), Rules::default(), seed);
         for (key, name) in (0..).zip(["x", "b", "q", "a", "m"]) {
             rig.join(0, key, name, key);
         }

@@ -45,11 +45,12 @@ fn redis_options() -> RedisOptions {
 }
 
 impl Rig {
-    fn new(upstream: Upstream, limits: Limits, seed: u64) -> Self {
+    fn new(upstream: Upstream, limits: Limits, rules: Rules, seed: u64) -> Self {
         let counters = Arc::new(ReaderCounters::default());
         let reader = Reader::new(ReaderOptions {
             upstream,
             epoch: Epoch(7),
+            rules,
             limits,
             counters: Arc::clone(&counters),
             shards: 2,
@@ -62,7 +63,7 @@ impl Rig {
 
     /// With a Redis that is dialed.
     fn dialing(options: RedisOptions) -> Self {
-        let mut rig = Self::new(Upstream::Redis(options), Limits::default(), 1);
+        let mut rig = Self::new(Upstream::Redis(options), Limits::default(), Rules::default(), 1);
         assert_eq!(rig.outputs(), "dial Push, dial Ask");
         rig.are_told("Down");
         rig
@@ -74,7 +75,11 @@ impl Rig {
     }
 
     fn up_with(limits: Limits) -> Self {
-        let mut rig = Self::new(Upstream::Redis(redis_options()), limits, 1);
+        Self::up_by(limits, Rules::default())
+    }
+
+    fn up_by(limits: Limits, rules: Rules) -> Self {
+        let mut rig = Self::new(Upstream::Redis(redis_options()), limits, rules, 1);
         rig.connect(Link::Push, 0);
         rig.connect(Link::Ask, 1);
         rig.sent();

@@ -1,0 +1,181 @@
+//! A row of `[[channels]]`: which members it may have, how they are read, and how they are written back.
+
+use std::fmt::Write;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::access::{Access, Rule};
+use crate::base::channel::PayloadMode;
+use crate::base::limits::RETENTION_COUNT;
+use crate::base::retention::Retention;
+use crate::config::error::ConfigError;
+use crate::config::file::{FileRule, Source, texts, unknown};
+use crate::config::print::quoted;
+use crate::config::table::{self, Kind};
+use crate::config::value::{Value, parse_pattern, show_duration, show_size};
+
+/// Reads a row that starts at the byte `at` of the file.
+pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<FileRule, ConfigError> {
+    let (mut pattern, mut access) = (None, None);
+    let (mut payload, mut history) = (PayloadMode::default(), Retention::default());
+    for (name, value) in row {
+        let origin = source.origin(name.span().start);
+        let key = format!("channels.{}", name.get_ref());
+        let wrong = |remedy: String| {
+            ConfigError::value(&origin, &key, &source.written(Kind::Patterns, value), remedy)
+        };
+        let text = || value.get_ref().as_str().ok_or_else(|| wrong("write it in quotes".into()));
+        match name.get_ref().as_ref() {
+            "match" => pattern = Some(parse_pattern(text()?).map_err(wrong)?),
+            "access" => access = Some(word(text()?, &ACCESS_WORDS).map_err(wrong)?),
+            "history" => {
+                let members = value.get_ref().as_table();
+                let shape = || wrong(format!("a table, as in {}", standard_history()));
+                history = read_history(source, members.ok_or_else(shape)?)?;
+            }
+            "payload" => payload = word(text()?, &PAYLOAD_WORDS).map_err(wrong)?,
+            _ => return Err(ConfigError::at(&origin, unknown(&key, MEMBERS))),
+        }
+    }
+    let origin = source.origin(at);
+    let pattern = pattern.ok_or_else(|| {
+        ConfigError::at(&origin, "a [[channels]] row needs its pattern: match = \"news.*\"")
+    })?;
+    // Nobody gets in by an omission.
+    let access = access.ok_or_else(|| {
+        ConfigError::at(&origin, "a [[channels]] row says who may listen: access = \"public\" or \"closed\"")
+    })?;
+    Ok(FileRule { rule: Rule { pattern, access, payload, history }, origin })
+}
+
+/// A row as the file would have it, without its heading.
+pub(super) fn written(rule: &Rule) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "match = {}", quoted(rule.pattern.as_str()));
+    let _ = writeln!(text, "access = {}", quoted(word_of(&ACCESS_WORDS, rule.access)));
+    let _ = writeln!(text, "history = {}", written_history(&rule.history));
+    let _ = writeln!(text, "payload = {}", quoted(word_of(&PAYLOAD_WORDS, rule.payload)));
+    text
+}
+
+/// The history of a row that says nothing of it.
+pub(super) fn standard_history() -> String {
+    written_history(&Retention::STANDARD)
+}
+
+fn read_history(source: &Source<'_>, members: &DeTable<'_>) -> Result<Retention, ConfigError> {
+    let mut history = Retention::default();
+    for (name, value) in members {
+        let origin = source.origin(name.span().start);
+        let key = format!("channels.history.{}", name.get_ref());
+        let Some((_, kind)) = HISTORY_MEMBERS.iter().find(|(member, _)| *member == key) else {
+            let members = HISTORY_MEMBERS.map(|(member, _)| member);
+            return Err(ConfigError::at(&origin, unknown(&key, members)));
+        };
+        match one(*kind, value) {
+            Ok(Value::Count(count)) => history.count = count,
+            Ok(Value::Size(bytes)) => history.bytes = bytes,
+            Ok(Value::Duration(age)) => history.age = age,
+            Ok(_) => unreachable!("a member is of its kind"),
+            Err(remedy) => {
+                return Err(ConfigError::value(&origin, &key, &source.written(*kind, value), remedy));
+            }
+        }
+    }
+    Ok(history)
+}
+
+/// A member's value by the parser of all options, or what is wrong with it.
+fn one(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<Value, String> {
+    kind.parse(&texts(kind, value.get_ref())?).map_err(|bad| bad.remedy)
+}
+
+fn written_history(history: &Retention) -> String {
+    let Retention { count, bytes, age } = *history;
+    format!("{{ count = {count}, bytes = \"{}\", age = \"{}\" }}", show_size(bytes), show_duration(age))
+}
+
+fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("one of {}", words.join(", "))
+    })
+}
+
+/// The word for a value; the inverse of reading it.
+fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, one)| *one == value).map_or("", |(word, _)| word)
+}
+
+const ACCESS_WORDS: [(&str, Access); 2] = [("public", Access::Public), ("closed", Access::Closed)];
+const PAYLOAD_WORDS: [(&str, PayloadMode); 2] =
+    [("raw", PayloadMode::Raw), ("envelope", PayloadMode::Envelope)];
+const MEMBERS: [&str; 4] = ["channels.match", "channels.access", "channels.history", "channels.payload"];
+const HISTORY_MEMBERS: [(&str, Kind); 3] = [
+    ("channels.history.count", table::count(0, RETENTION_COUNT)),
+    ("channels.history.bytes", table::RETENTION_BYTES),
+    ("channels.history.age", table::RETENTION_AGE),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::file::parse;
+
+    fn rules(text: &str) -> Result<Vec<FileRule>, ConfigError> {
+        parse(Path::new("courier.toml"), text).map(|found| found.rules)
+    }
+
+    fn history(members: &str) -> Result<Retention, String> {
+        let text = format!("[[channels]]\nmatch = \"a\"\naccess = \"public\"\nhistory = {members}\n");
+        rules(&text).map(|rules| rules[0].rule.history).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_history_has_the_bounds_that_are_given_and_the_usual_ones_beside() {
+        let usual = Retention::STANDARD;
+        assert_eq!(history("{}"), Ok(usual));
+        assert_eq!(history("{ count = 0 }"), Ok(Retention { count: 0, ..usual }));
+        assert_eq!(
+            history("{ count = 5, bytes = \"1MiB\", age = \"2h\" }"),
+            Ok(Retention { count: 5, bytes: 1 << 20, age: Duration::from_secs(7_200) })
+        );
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_is_told_with_its_remedy() {
+        for (members, line) in [
+            (
+                "5",
+                "courier.toml:4: channels.history = 5: a table, as in { count = 100, bytes = \"64KiB\", age = \"1m\" }",
+            ),
+            (
+                "{ cont = 1 }",
+                "courier.toml:4: channels.history.cont: no such key; did you mean channels.history.count?",
+            ),
+            (
+                "{ bytes = 5 }",
+                "courier.toml:4: channels.history.bytes = 5: a size needs its unit, as in 5KiB or 5B",
+            ),
+            ("{ age = \"0s\" }", "courier.toml:4: channels.history.age = 0s: at least 1s"),
+            (
+                "{ count = \"x\" }",
+                "courier.toml:4: channels.history.count = x: a whole number without a unit",
+            ),
+        ] {
+            assert_eq!(history(members).unwrap_err(), line);
+        }
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_is_written() {
+        let text = "[[channels]]\nmatch = \"a.*\"\naccess = \"closed\"\n\
+                    history = { count = 7, bytes = \"3KiB\", age = \"90s\" }\npayload = \"envelope\"\n";
+        let rule = rules(text).unwrap().remove(0).rule;
+        assert_eq!(format!("[[channels]]\n{}", written(&rule)), text);
+    }
+}
