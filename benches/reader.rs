@@ -6,6 +6,7 @@ use std::time::Duration;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
+use courier::access::Rules;
 use courier::base::channel::ChannelName;
 use courier::base::counters::ReaderCounters;
 use courier::base::limits::Limits;

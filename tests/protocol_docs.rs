@@ -44,8 +44,7 @@ fn every_reason_of_a_gap_is_explained() {
 }
 
 fn head() -> String {
-    let rule =
-        Rule { pattern: Pattern::parse("*").unwrap(), access: Access::Public, payload: PayloadMode::Raw };
+    let rule = Rule::new(Pattern::parse("*").unwrap(), Access::Public);
     let site = Site {
         rules: Rules::new(vec![rule]),
         origins: AllowedOrigins::Any,
@@ -88,7 +87,7 @@ fn messages() -> String {
 fn other_blocks() -> String {
     let format = WireFormat::SseRaw;
     let (mut opening, mut gap, mut closing) = (Vec::new(), Vec::new(), Vec::new());
-    format.encode_opening(EPOCH, Position(41), Duration::from_secs(2), &mut opening);
+    format.encode_opening(EPOCH, Some(Position(41)), Duration::from_secs(2), &mut opening);
     let notice = GapNotice {
         epoch: EPOCH,
         position: Position(50),

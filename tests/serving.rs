@@ -216,6 +216,61 @@ fn a_resume_from_before_the_history_states_the_gap_and_replays_what_there_is() {
 }
 
 #[test]
+fn a_stream_may_begin_with_everything_that_is_kept_or_with_the_last_few() {
+    with_each_source(&[], |courier, publisher| {
+        let mut stream = Stream::open(courier.web, "channel=a&channel=b");
+        for number in 0..10 {
+            publisher.publish(["a", "b"][number % 2], number.to_string());
+        }
+        stream.data_of(10);
+        let mut everything = Stream::open(courier.web, "channel=a&channel=b&last_event_id=earliest");
+        let mut last = Stream::open(courier.web, "channel=a&channel=b&history=2");
+        let mut none = Stream::open(courier.web, "channel=a&history=0");
+        publisher.publish("a", "live");
+        let all = (0..10).map(|number| number.to_string()).chain(["live".to_owned()]);
+        assert_eq!(everything.data_of(11), all.collect::<Vec<_>>());
+        assert_eq!(last.data_of(5), ["6", "7", "8", "9", "live"]);
+        assert_eq!(none.data(), "live");
+        // An EventSource repeats its URL when it reconnects: its header says what it has had.
+        let seen = last.last_event_id().to_owned();
+        let mut again = Stream::resume(courier.web, "channel=a&channel=b&history=2", &seen);
+        publisher.publish("a", "after");
+        assert_eq!(again.data(), "after");
+        assert_eq!(courier.metric("courier_gaps_total"), 0.0);
+    });
+}
+
+#[test]
+fn a_rule_says_how_much_of_its_channels_is_kept() {
+    let directory = Directory::new();
+    let config = directory.file(
+        "courier.toml",
+        "[[channels]]\nmatch = \"few.*\"\naccess = \"public\"\nhistory = { count = 3 }\n\n\
+         [[channels]]\nmatch = \"none.*\"\naccess = \"public\"\nhistory = { count = 0 }\n\n\
+         [[channels]]\nmatch = \"*\"\naccess = \"public\"\n",
+    );
+    let redis = Redis::start();
+    let courier = Courier::start(&["--redis", &redis.url(), "--config", &config]);
+    let mut publisher = redis.client();
+    for (channel, kept) in [("few.a", 3), ("none.a", 0), ("other", 5)] {
+        let mut stream = Stream::open(courier.web, &format!("channel={channel}"));
+        publisher.publish(channel, "0");
+        let seen = stream.event().id;
+        (1..=5).for_each(|number| {
+            publisher.publish(channel, number.to_string());
+        });
+        stream.data_of(5);
+        let mut resumed = Stream::resume(courier.web, &format!("channel={channel}"), &seen);
+        if kept < 5 {
+            assert_eq!(resumed.gap(), (channel.to_owned(), "too-old".to_owned()));
+        }
+        publisher.publish(channel, "live");
+        let expected = (6 - kept..=5).map(|number| number.to_string()).chain(["live".to_owned()]);
+        assert_eq!(resumed.data_of(kept + 1), expected.collect::<Vec<_>>(), "{channel}");
+    }
+}
+
+#[test]
 fn any_number_of_shards_delivers_the_same_messages_in_the_same_order() {
     let redis = Redis::start();
     let couriers = ["1", "2", "3", "4"]

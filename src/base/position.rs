@@ -53,6 +53,26 @@ pub enum Seen {
     Elsewhere,
 }
 
+/// From where a stream wants its channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// From the moment it opens.
+    Live,
+    /// Behind what the client has seen.
+    Behind(Seen),
+    /// From the first message that is kept.
+    Earliest,
+    /// From so many messages of each channel before now, as far as they are kept.
+    Last(u32),
+}
+
+impl Start {
+    /// Reads what stands where an event id may stand: an id, or the word `earliest`.
+    pub fn parse(id: &[u8], epoch: Epoch) -> Self {
+        if id == EARLIEST { Self::Earliest } else { Self::Behind(Seen::parse(id, epoch)) }
+    }
+}
+
 impl Seen {
     /// Reads an event id as a client sent it back. Never fails: what is no id of ours is `Elsewhere`.
     pub fn parse(id: &[u8], epoch: Epoch) -> Self {
@@ -78,6 +98,9 @@ impl Seen {
     }
 }
 
+/// In place of an id: everything that is kept. No id of ours is this word: it has no dot.
+const EARLIEST: &[u8] = b"earliest";
+
 /// The longest id that is read, in bytes, up to a `~`.
 pub const ID_BYTES_MAX: usize = 64;
 
@@ -97,6 +120,15 @@ mod tests {
                 let id = format!("{}.{}", Epoch(number), position);
                 assert_eq!(Seen::parse(id.as_bytes(), Epoch(number)), Seen::Here(Position(position)), "{id}");
             }
+        }
+    }
+
+    #[test]
+    fn a_word_asks_for_everything_that_is_kept() {
+        assert_eq!(Start::parse(b"earliest", Epoch(10)), Start::Earliest);
+        assert_eq!(Start::parse(b"a.5", Epoch(10)), Start::Behind(Seen::Here(Position(5))));
+        for other in [b"Earliest".as_slice(), b"earliest~1", b"latest", b""] {
+            assert_eq!(Start::parse(other, Epoch(10)), Start::Behind(Seen::Elsewhere));
         }
     }
 

@@ -61,7 +61,7 @@ refusals! {
         "A `channel` that is empty, longer than 255 bytes, not UTF-8, or has a control character."
         "A channel name is 1 to 255 bytes of UTF-8 without control characters; percent-encode it in the URL.",
     BadParameter = 400 "bad-parameter" Keep
-        "A `format` other than `raw`, `event` and `json`."
+        "A `format` other than `raw`, `event` and `json`; a `history` that is no whole number."
         "A query parameter has a value that is not one of those listed in the documentation.",
     ChannelNotOpen = 403 "channel-not-open" Keep
         "A channel that no rule opens, whether it exists or not."

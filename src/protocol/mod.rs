@@ -96,8 +96,15 @@ impl WireFormat {
         }
     }
 
-    /// Appends what follows the head when a stream goes live: how soon to reconnect, and the id to resume from.
-    pub fn encode_opening(self, epoch: Epoch, position: Position, retry: Duration, out: &mut Vec<u8>) {
+    /// Appends what follows the head when a stream opens: how soon to reconnect, and the id to resume from. None while
+    /// that is not known: a client that comes back then asks for the same as before.
+    pub fn encode_opening(
+        self,
+        epoch: Epoch,
+        position: Option<Position>,
+        retry: Duration,
+        out: &mut Vec<u8>,
+    ) {
         match self {
             Self::SseRaw | Self::SseEvent | Self::SseJson => sse::encode_opening(epoch, position, retry, out),
         }

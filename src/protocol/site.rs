@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::access::{AllowedOrigins, Rules};
 use crate::base::channel::{ChannelName, PayloadMode};
 use crate::base::limits::CHANNELS_PER_CONNECTION;
-use crate::base::position::{Epoch, Seen};
+use crate::base::position::{Epoch, Start};
 use crate::base::refusal::{After, Refusal};
 use crate::base::socket::Listener;
 use crate::protocol::WireFormat;
@@ -57,8 +57,7 @@ pub struct Opening {
     /// At least one and at most `CHANNELS_PER_CONNECTION`, each once, in the request's order.
     pub channels: Vec<(ChannelName, PayloadMode)>,
     pub format: WireFormat,
-    /// What the client says it has seen; none for a client that starts anew.
-    pub seen: Option<Seen>,
+    pub start: Start,
     /// The complete response head.
     pub head: Vec<u8>,
 }
@@ -141,7 +140,7 @@ impl Site {
         Ok(Opening {
             channels: channels.collect::<Result<_, _>>()?,
             format: parameters.format,
-            seen: parameters.seen,
+            start: parameters.start,
             head: exchange.stream_head(),
         })
     }
@@ -192,19 +191,21 @@ fn decide_admin(head: &Head<'_>) -> Decision {
 struct Parameters {
     names: SmallVec<[ChannelName; 4]>,
     format: WireFormat,
-    seen: Option<Seen>,
+    start: Start,
 }
 
 impl Parameters {
     fn read(head: &Head<'_>, epoch: Epoch) -> Result<Self, Refusal> {
-        let mut parameters = Self { names: SmallVec::new(), format: WireFormat::SseRaw, seen: None };
+        let mut parameters = Self { names: SmallVec::new(), format: WireFormat::SseRaw, start: Start::Live };
+        let (mut from, mut last) = (None, None);
         for (name, value) in url::pairs(head.query) {
             match &*name {
                 b"channel" => parameters.add_channel(&value)?,
                 b"format" => parameters.format = format(&value)?,
                 b"last_event_id" | b"lastEventId" if !value.is_empty() => {
-                    parameters.seen = Some(Seen::parse(&value, epoch));
+                    from = Some(Start::parse(&value, epoch));
                 }
+                b"history" => last = Some(count(&value)?),
                 _ => {}
             }
         }
@@ -213,8 +214,10 @@ impl Parameters {
         }
         // An EventSource repeats its URL when it reconnects, so the URL's id is the older one.
         if let Some(id) = head.last_event_id.filter(|id| !id.is_empty()) {
-            parameters.seen = Some(Seen::parse(id, epoch));
+            from = Some(Start::parse(id, epoch));
         }
+        // An id is about what this client has seen: it counts for more than how much a new one wants.
+        parameters.start = from.or_else(|| last.map(Start::Last)).unwrap_or(Start::Live);
         Ok(parameters)
     }
 
@@ -230,6 +233,15 @@ impl Parameters {
         self.names.push(name);
         Ok(())
     }
+}
+
+/// Digits only. More than any history holds is all of it.
+fn count(value: &[u8]) -> Result<u32, Refusal> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::BadParameter);
+    }
+    let digits = std::str::from_utf8(value).map_err(|_| Refusal::BadParameter)?;
+    Ok(digits.parse().unwrap_or(u32::MAX))
 }
 
 fn format(value: &[u8]) -> Result<WireFormat, Refusal> {

@@ -65,9 +65,12 @@ pub(super) fn encode_gap(gap: &GapNotice<'_>, out: &mut Vec<u8>) {
 }
 
 /// Appends the first block: stored by a client, dispatched to no one.
-pub(super) fn encode_opening(epoch: Epoch, position: Position, retry: Duration, out: &mut Vec<u8>) {
+pub(super) fn encode_opening(epoch: Epoch, position: Option<Position>, retry: Duration, out: &mut Vec<u8>) {
     sse::retry(retry, out);
-    sse::id_and_end(epoch, position, None, out);
+    match position {
+        Some(position) => sse::id_and_end(epoch, position, None, out),
+        None => out.push(b'\n'),
+    }
 }
 
 /// Appends the last block. It has no id: what the client has seen does not change.
@@ -242,7 +245,7 @@ mod tests {
         let mut stream = Vec::new();
         for format in WireFormat::ALL {
             stream.clear();
-            format.encode_opening(EPOCH, Position(7), Duration::from_millis(2_500), &mut stream);
+            format.encode_opening(EPOCH, Some(Position(7)), Duration::from_millis(2_500), &mut stream);
             stream.extend_from_slice(format.heartbeat());
             format.encode_closing(Duration::from_secs(4), &mut stream);
             assert_eq!(stream, b"retry: 2500\nid: a.7\n\n:\n\nretry: 4000\n\n");

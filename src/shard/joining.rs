@@ -7,7 +7,7 @@
 
 use crate::base::channel::ChannelName;
 use crate::base::disconnect::Disconnect;
-use crate::base::position::{Position, Seen};
+use crate::base::position::{Position, Seen, Start};
 use crate::base::queue::{
     ChannelKey, Control, GapReason, JoinGap, JoinOutcome, Joined, Reach, Replayed, Since,
 };
@@ -23,7 +23,7 @@ use super::row::{Flags, State};
 pub(super) struct Join {
     format: WireFormat,
     head: Vec<u8>,
-    seen: Option<Seen>,
+    start: Start,
     channels: Vec<Waiting>,
     /// The answers that are still to come.
     pending: usize,
@@ -52,6 +52,14 @@ enum Answer {
     Forbidden,
 }
 
+/// Whether a stream is given what was published before it opened, as far as it is kept.
+fn wants_past(start: Start) -> bool {
+    match start {
+        Start::Behind(Seen::Here(_)) | Start::Earliest | Start::Last(_) => true,
+        Start::Behind(Seen::Elsewhere) | Start::Live => false,
+    }
+}
+
 /// One thing to say before the live messages.
 struct Notice {
     name: ChannelName,
@@ -61,14 +69,14 @@ struct Notice {
 
 impl Shard {
     pub(super) fn open_stream(&mut self, slot: Slot, opening: Opening) {
-        let Opening { channels, format, seen, head } = opening;
+        let Opening { channels, format, start, head } = opening;
         let mut waiting = Vec::with_capacity(channels.len());
         let mut pending = 0;
         for (name, mode) in channels {
             let next = self.rows[slot.index()].subscriptions;
             let subscribed = self.hub.subscribe(&name, mode, format.index(), slot, next);
             self.rows[slot.index()].subscriptions = subscribed.subscription;
-            let answer = self.ask(slot, subscribed.subscription, subscribed.channel, name, seen);
+            let answer = self.ask(slot, subscribed.subscription, subscribed.channel, name, start);
             pending += usize::from(matches!(answer, Answer::Awaited));
             waiting.push(Waiting {
                 channel: subscribed.channel,
@@ -77,7 +85,7 @@ impl Shard {
             });
         }
         self.count_subscriptions();
-        let join = self.joins.insert(Join { format, head, seen, channels: waiting, pending, early: None });
+        let join = self.joins.insert(Join { format, head, start, channels: waiting, pending, early: None });
         self.rows[slot.index()].state = State::Joining(join.index);
         if pending == 0 {
             self.go_live(slot, join.index);
@@ -97,20 +105,24 @@ impl Shard {
         subscription: SubscriptionIndex,
         channel: ChannelKey,
         name: ChannelName,
-        seen: Option<Seen>,
+        start: Start,
     ) -> Answer {
-        let since = match seen {
-            Some(Seen::Here(position))
+        let since = match start {
+            Start::Behind(Seen::Here(position))
                 if self.upstream == Reach::Up && self.hub.reaches_back_to(subscription, position) =>
             {
                 self.hub.start_after(subscription, position);
                 return Answer::Known;
             }
-            Some(Seen::Here(position)) => Since::After(position),
-            Some(Seen::Elsewhere) | None if self.upstream == Reach::Up && self.hub.is_live(channel) => {
+            Start::Behind(Seen::Here(position)) => Since::After(position),
+            Start::Behind(Seen::Elsewhere) | Start::Live
+                if self.upstream == Reach::Up && self.hub.is_live(channel) =>
+            {
                 return Answer::Known;
             }
-            Some(Seen::Elsewhere) | None => Since::Now,
+            Start::Behind(Seen::Elsewhere) | Start::Live => Since::Now,
+            Start::Earliest => Since::Earliest,
+            Start::Last(count) => Since::Last(count),
         };
         let connection = self.key(slot);
         self.control(Control::Join { shard: self.index, channel, name, connection, since });
@@ -129,7 +141,7 @@ impl Shard {
             self.rows.get(connection.slot.index()).filter(|row| row.generation == connection.generation);
         let Some(State::Joining(join)) = row.map(|row| row.state) else { return };
         let entry = self.joins.at_mut(join);
-        let is_resume = matches!(entry.seen, Some(Seen::Here(_)));
+        let wants_past = wants_past(entry.start);
         let was_late = entry.early.is_some();
         let awaited =
             |waiting: &&mut Waiting| waiting.channel == channel && matches!(waiting.answer, Answer::Awaited);
@@ -137,7 +149,7 @@ impl Shard {
         match outcome {
             JoinOutcome::Live { replay, gap } => {
                 waiting.answer = Answer::Live { replay, gap, was_late };
-                if is_resume || was_late {
+                if wants_past || was_late {
                     self.hub.start_at_end(waiting.subscription);
                 }
             }
@@ -162,16 +174,18 @@ impl Shard {
         let entry = self.joins.at_mut(join);
         entry.early = Some(position);
         let mut bytes = std::mem::take(&mut entry.head);
-        let shown = match entry.seen {
-            Some(Seen::Here(seen)) => seen,
-            Some(Seen::Elsewhere) | None => {
+        let shown = match entry.start {
+            Start::Behind(Seen::Here(seen)) => Some(seen),
+            // Its first id will be of what is replayed to it.
+            Start::Earliest | Start::Last(_) => None,
+            Start::Behind(Seen::Elsewhere) | Start::Live => {
                 // What comes on the channels that are live is owed from here on.
                 for waiting in
                     entry.channels.iter().filter(|waiting| !matches!(waiting.answer, Answer::Awaited))
                 {
                     self.hub.start_at_end(waiting.subscription);
                 }
-                position
+                Some(position)
             }
         };
         entry.format.encode_opening(self.epoch, shown, self.site.retry, &mut bytes);
@@ -183,16 +197,19 @@ impl Shard {
     fn go_live(&mut self, slot: Slot, join: u32) {
         let join = self.joins.remove(self.joins.key_at(join)).expect("the row holds the join");
         self.rows[slot.index()].state = State::Live;
-        let Join { format, head, seen, channels, early, .. } = join;
-        let here = match seen {
+        let Join { format, head, start, channels, early, .. } = join;
+        let here = match start {
             // A position that this process has not reached is none of its own.
-            Some(Seen::Here(position)) if position <= self.hub.position() => Some(position),
-            Some(Seen::Here(_) | Seen::Elsewhere) | None => None,
+            Start::Behind(Seen::Here(position)) if position <= self.hub.position() => Some(position),
+            Start::Behind(Seen::Here(_) | Seen::Elsewhere)
+            | Start::Live
+            | Start::Earliest
+            | Start::Last(_) => None,
         };
         let mut notices = Vec::new();
         let mut replays = Vec::new();
         for waiting in channels {
-            self.settle_channel(slot, waiting, seen, here, early, &mut notices, &mut replays);
+            self.settle_channel(slot, waiting, start, here, early, &mut notices, &mut replays);
         }
         let first_replayed = replays.iter().map(|(_, piece): &(_, Replayed)| piece.position()).min();
         let first = first_replayed.into_iter().chain(self.first_owed(slot)).min();
@@ -200,10 +217,12 @@ impl Shard {
         let mut bytes = head;
         if early.is_none() {
             let shown = here.unwrap_or(position).min(position);
-            format.encode_opening(self.epoch, shown, self.site.retry, &mut bytes);
+            format.encode_opening(self.epoch, Some(shown), self.site.retry, &mut bytes);
             self.mark_opened(slot);
         }
         for Notice { name, from, reason } in notices {
+            // What is replayed may begin before the gap that a late answer is: the gap is told first, and is no riddle.
+            let from = from.map(|from| from.min(position));
             let notice = GapNotice { epoch: self.epoch, position, channel: &name, from, reason };
             format.encode_gap(&notice, &mut bytes);
             self.counters.gap(reason);
@@ -224,7 +243,7 @@ impl Shard {
         &mut self,
         slot: Slot,
         waiting: Waiting,
-        seen: Option<Seen>,
+        start: Start,
         here: Option<Position>,
         early: Option<Position>,
         notices: &mut Vec<Notice>,
@@ -232,7 +251,9 @@ impl Shard {
     ) {
         let Waiting { subscription, answer, .. } = waiting;
         let name = self.hub.channel_of(subscription).1.clone();
-        let is_unknown = seen.is_some() && here.is_none();
+        let is_unknown = matches!(start, Start::Behind(_)) && here.is_none();
+        let starts_now =
+            here.is_none() && early.is_none() && !matches!(start, Start::Earliest | Start::Last(_));
         match answer {
             Answer::Awaited => unreachable!("a stream goes live when nothing is awaited"),
             Answer::Forbidden => {
@@ -243,7 +264,7 @@ impl Shard {
                 if is_unknown {
                     notices.push(Notice { name, from: None, reason: GapReason::UnknownEpoch });
                 }
-                if here.is_none() && early.is_none() {
+                if starts_now {
                     self.hub.start_at_end(subscription);
                 }
             }
@@ -255,7 +276,7 @@ impl Shard {
                 } else if was_late && here.is_none() {
                     notices.push(Notice { name, from: early, reason: GapReason::UpstreamDown });
                 }
-                if here.is_none() && early.is_none() {
+                if starts_now {
                     self.hub.start_at_end(subscription);
                 }
                 replays.extend(replay.into_iter().map(|piece| (subscription, piece)));

@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::access::{Access, Pattern, Rule};
-use crate::base::position::Position;
+use crate::base::position::{Position, Seen};
 use crate::base::queue::PublishOutcome;
 use crate::wire::http;
 
 const EPOCH: Epoch = Epoch(10);
 
 fn site(origins: &[&str], try_out: bool) -> Site {
-    let row = |pattern, access, payload| Rule { pattern: Pattern::parse(pattern).unwrap(), access, payload };
+    let row =
+        |pattern, access, payload| Rule { payload, ..Rule::new(Pattern::parse(pattern).unwrap(), access) };
     let rules = if try_out {
         vec![row("*", Access::Public, PayloadMode::Raw)]
     } else {
@@ -80,7 +81,7 @@ fn a_stream_opens_with_a_head_that_ends_with_its_connection() {
     let opened = opening(get("/events?channel=news.sport", ""));
     assert_eq!(std::str::from_utf8(&opened.head).unwrap(), STREAM_HEAD);
     assert_eq!(names(&opened), ["news.sport"]);
-    assert_eq!((opened.format, opened.seen), (WireFormat::SseRaw, None));
+    assert_eq!((opened.format, opened.start), (WireFormat::SseRaw, Start::Live));
     let old = "GET /events?channel=news.sport HTTP/1.0\r\n\r\n";
     assert_eq!(opening(decide(&site(&["*"], false), Listener::Web, old)).head, STREAM_HEAD.as_bytes());
 }
@@ -123,6 +124,9 @@ fn a_request_without_good_open_channels_is_refused() {
         ("/events?channel=__keyspace@0__:a", Refusal::ChannelNotOpen),
         ("/events?channel=news.a&format=xml", Refusal::BadParameter),
         ("/events?channel=news.a&format=", Refusal::BadParameter),
+        ("/events?channel=news.a&history=", Refusal::BadParameter),
+        ("/events?channel=news.a&history=-1", Refusal::BadParameter),
+        ("/events?channel=news.a&history=%d9%a1", Refusal::BadParameter),
     ] {
         assert_eq!(refusal(get(target, "")), Some(expected), "{target}");
     }
@@ -157,20 +161,28 @@ fn formats_are_named_in_the_query() {
 
 #[test]
 fn the_header_overrides_every_id_of_the_query() {
-    let here = |n| Some(Seen::Here(Position(n)));
-    for (query, fields, seen) in [
-        ("", "", None),
+    let here = |n| Start::Behind(Seen::Here(Position(n)));
+    let elsewhere = Start::Behind(Seen::Elsewhere);
+    for (query, fields, start) in [
+        ("", "", Start::Live),
         ("&last_event_id=a.5", "", here(5)),
         ("&lastEventId=a.5", "", here(5)),
-        ("&last_event_id=", "", None),
-        ("&last_event_id=b.5", "", Some(Seen::Elsewhere)),
+        ("&last_event_id=", "", Start::Live),
+        ("&last_event_id=b.5", "", elsewhere),
         ("", "Last-Event-ID: a.7~order-17\r\n", here(7)),
         ("&last_event_id=a.5&lastEventId=a.6", "Last-Event-ID: a.7\r\n", here(7)),
-        ("&last_event_id=a.5", "Last-Event-ID: foreign\r\n", Some(Seen::Elsewhere)),
+        ("&last_event_id=a.5", "Last-Event-ID: foreign\r\n", elsewhere),
         ("&last_event_id=a.5", "Last-Event-ID:\r\n", here(5)),
+        ("&last_event_id=earliest", "", Start::Earliest),
+        ("", "Last-Event-ID: earliest\r\n", Start::Earliest),
+        ("&history=10", "", Start::Last(10)),
+        ("&history=99999999999999999999", "", Start::Last(u32::MAX)),
+        ("&history=10&last_event_id=a.5", "", here(5)),
+        ("&last_event_id=&history=10", "", Start::Last(10)),
+        ("&history=10&last_event_id=earliest", "Last-Event-ID: a.7\r\n", here(7)),
     ] {
         let opened = opening(get(&format!("/events?channel=news.a{query}"), fields));
-        assert_eq!(opened.seen, seen, "{query} {fields}");
+        assert_eq!(opened.start, start, "{query} {fields}");
     }
 }
 

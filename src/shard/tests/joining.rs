@@ -36,6 +36,51 @@ fn a_resume_that_missed_nothing_is_answered_by_the_shard_itself() {
 }
 
 #[test]
+fn a_stream_may_begin_with_what_is_kept_also_of_a_channel_that_is_live_here() {
+    for (query, since) in [
+        ("history=2", Since::Last(2)),
+        ("last_event_id=earliest", Since::Earliest),
+        ("history=0", Since::Last(0)),
+    ] {
+        let mut bench = Bench::new();
+        bench.stream(1, "channel=a");
+        let (a, ..) = bench.asked("a");
+        bench.join_all(3);
+        bench.stream(2, &format!("channel=a&{query}"));
+        let (_, socket, asked) = bench.asked("a");
+        assert_eq!(asked, since);
+        bench.publish(&[(a, 6, "six")]);
+        bench.joined(socket, a, 6, vec![replayed(4, "four"), replayed(6, "six")], None);
+        bench.publish(&[(a, 7, "seven")]);
+        bench.flush();
+        let expected = "retry: 2000\nid: a.3\n\ndata: four\nid: a.4\n\ndata: six\nid: a.6\n\n\
+                        data: seven\nid: a.7\n\n";
+        assert_eq!(bench.body(2), expected, "{query}");
+        assert_eq!(bench.shard.kept_bytes(), 0);
+    }
+}
+
+#[test]
+fn a_stream_that_asked_for_what_is_kept_has_no_id_before_it_is_given_it() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b&history=2");
+    let (a, socket, _) = bench.asked("a");
+    let (b, ..) = bench.asked("b");
+    bench.joined(socket, a, 20, vec![replayed(19, "a19")], None);
+    bench.now = bench.shard.waits.next().unwrap();
+    bench.input(Input::Tick);
+    bench.publish(&[(a, 21, "a21")]);
+    bench.flush();
+    assert_eq!(bench.body(1), "retry: 2000\n\n");
+    bench.joined(socket, b, 22, Vec::new(), None);
+    bench.flush();
+    let expected = "event: courier-gap\n\
+                    data: {\"channel\":\"b\",\"from\":\"a.18\",\"reason\":\"upstream-down\"}\nid: a.18\n\n\
+                    data: a19\nid: a.19\n\ndata: a21\nid: a.21\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
 fn a_client_that_is_ahead_of_this_shard_gets_nothing_twice() {
     let mut bench = Bench::new();
     bench.stream(1, "channel=a");

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use super::input::{AdminAnswer, Send, SendOutcome, Unsent};
 use super::*;
 use crate::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
-use crate::base::channel::PayloadMode;
 use crate::base::disconnect::Disconnect;
 use crate::base::position::Position;
 use crate::base::queue::{
@@ -43,8 +42,7 @@ impl Bench {
     }
 
     fn with(change: impl FnOnce(&mut ShardOptions)) -> Self {
-        let rule =
-            Rule { pattern: Pattern::parse("*").unwrap(), access: Access::Public, payload: PayloadMode::Raw };
+        let rule = Rule::new(Pattern::parse("*").unwrap(), Access::Public);
         let site = Site {
             rules: Rules::new(vec![rule]),
             origins: AllowedOrigins::Any,
