@@ -176,7 +176,7 @@ impl Relay {
                 self.settle(now);
                 ids.into_iter().for_each(|id| self.forbid(now, id));
             }
-            Event::Nothing => {}
+            Event::Alive | Event::Nothing => {}
         }
     }
 

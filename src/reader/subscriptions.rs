@@ -28,7 +28,16 @@ pub(super) struct Subscriptions {
 enum Sent {
     Subscribe { batch: Vec<ChannelId>, answered: usize },
     Unsubscribe { batch: Vec<ChannelId>, answered: usize },
-    Ping,
+    Ping(Why),
+}
+
+/// Why a PING is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Nothing was heard for a while.
+    Silence,
+    /// The other link was lost: has Redis gone, or that link alone?
+    Doubt,
 }
 
 /// What an answer means.
@@ -38,6 +47,8 @@ pub(super) enum Event {
     Unsubscribed(ChannelId),
     /// Redis does not let us read these.
     Forbidden(Vec<ChannelId>),
+    /// Redis is there: a PING out of doubt was answered.
+    Alive,
     Nothing,
 }
 
@@ -84,9 +95,9 @@ impl Subscriptions {
         }
     }
 
-    pub(super) fn write_ping(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn write_ping(&mut self, why: Why, out: &mut Vec<u8>) {
         encode_command(&[b"PING"], out);
-        self.sent.push_back(Sent::Ping);
+        self.sent.push_back(Sent::Ping(why));
     }
 
     /// A push that acknowledges one channel of a SUBSCRIBE or UNSUBSCRIBE.
@@ -101,7 +112,7 @@ impl Subscriptions {
             Some(Sent::Unsubscribe { batch, answered }) if !is_subscribe => {
                 (batch, answered, Event::Unsubscribed)
             }
-            Some(Sent::Subscribe { .. } | Sent::Unsubscribe { .. } | Sent::Ping) | None => {
+            Some(Sent::Subscribe { .. } | Sent::Unsubscribe { .. } | Sent::Ping(_)) | None => {
                 return Err(Unexpected);
             }
         };
@@ -119,7 +130,7 @@ impl Subscriptions {
     /// An ordinary reply that is no error: only PING has one.
     pub(super) fn replied(&mut self) -> Result<Event, Unexpected> {
         match self.sent.pop_front() {
-            Some(Sent::Ping) => Ok(Event::Nothing),
+            Some(Sent::Ping(why)) => Ok(why.answered()),
             Some(Sent::Subscribe { .. } | Sent::Unsubscribe { .. }) | None => Err(Unexpected),
         }
     }
@@ -127,7 +138,7 @@ impl Subscriptions {
     /// An error. A refused SUBSCRIBE is halved; a PING has been answered, however.
     pub(super) fn refused(&mut self, error: &[u8]) -> Result<Event, Unexpected> {
         match self.sent.pop_front() {
-            Some(Sent::Ping) => Ok(Event::Nothing),
+            Some(Sent::Ping(why)) => Ok(why.answered()),
             Some(Sent::Subscribe { batch, answered: 0 }) if error.starts_with(b"NOPERM") => {
                 Ok(self.halve(batch, error))
             }
@@ -170,6 +181,16 @@ impl Subscriptions {
             batch.push(id);
         }
         (!batch.is_empty()).then_some(batch)
+    }
+}
+
+impl Why {
+    /// What any answer to the PING means.
+    fn answered(self) -> Event {
+        match self {
+            Self::Silence => Event::Nothing,
+            Self::Doubt => Event::Alive,
+        }
     }
 }
 

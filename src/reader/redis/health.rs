@@ -1,7 +1,8 @@
 //! Whether Redis can be heard, as the operator is told: one line a transition, a gauge, and the length of outages.
 //!
 //! Heard is what the push link gives. The ask link has a state and lines of its own: without it nothing can be
-//! published through courier, yet every message flows, and that is no outage.
+//! published through courier, yet every message flows, and that is no outage. Which of the two is noticed first when Redis
+//! itself goes is chance; so the loss of the ask link is said only when the push link has answered a PING since.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,7 @@ use crate::reader::redis::login::Failure;
 #[derive(Debug)]
 pub(super) struct Health {
     state: State,
-    /// True exactly while it was said that the ask link is lost, and not yet that it is back.
-    said_ask_lost: bool,
+    asking: Asking,
     /// The outages that are over, together.
     outages: Duration,
     counters: Arc<ReaderCounters>,
@@ -29,16 +29,39 @@ enum State {
     Down { since: Time, said: Option<Failure> },
 }
 
+/// What follows when the ask link failed.
+#[derive(Debug)]
+pub(super) enum AskFailed {
+    /// This line, if any.
+    Say(Option<Notice>),
+    /// The push link is to be asked whether Redis is there.
+    FindOut,
+}
+
+/// What the operator knows of the ask link.
+#[derive(Debug)]
+enum Asking {
+    /// Nothing, or that it is back.
+    Fine,
+    /// Nothing yet: it was lost for this reason, and the push link is asked whether Redis is there.
+    Doubted { reason: String },
+    /// That it is lost.
+    Lost,
+}
+
 impl Health {
     /// Down, since nothing has been tried.
     pub(super) fn new(now: Time, counters: Arc<ReaderCounters>) -> Self {
         let state = State::Down { since: now, said: None };
-        Self { state, said_ask_lost: false, outages: Duration::ZERO, counters }
+        Self { state, asking: Asking::Fine, outages: Duration::ZERO, counters }
     }
 
     /// The push link failed. The line to say, unless it was said.
     pub(super) fn failed(&mut self, now: Time, failure: Failure) -> Option<Notice> {
         self.counters.cells.redis_up.set(0);
+        if let Asking::Doubted { .. } = self.asking {
+            self.asking = Asking::Fine;
+        }
         match &mut self.state {
             State::Down { said, .. } if said.as_ref() == Some(&failure) => return None,
             // The second link of a Redis that went away tells nothing new.
@@ -54,21 +77,36 @@ impl Health {
         })
     }
 
-    /// The ask link failed. The line to say, unless it was said; while nothing is heard it is part of that.
-    pub(super) fn ask_failed(&mut self, now: Time, failure: Failure) -> Option<Notice> {
+    /// The ask link failed. While nothing is heard that is part of the outage.
+    pub(super) fn ask_failed(&mut self, now: Time, failure: Failure) -> AskFailed {
         if matches!(self.state, State::Down { .. }) {
-            return self.failed(now, failure);
+            return AskFailed::Say(self.failed(now, failure));
         }
-        if std::mem::replace(&mut self.said_ask_lost, true) {
-            return None;
+        if let Asking::Doubted { .. } | Asking::Lost = self.asking {
+            return AskFailed::Say(None);
         }
         let (Failure::Down(reason) | Failure::Refused(reason)) = failure;
-        Some(Notice::AskLost { reason })
+        self.asking = Asking::Doubted { reason };
+        AskFailed::FindOut
+    }
+
+    /// The push link answered what was asked out of doubt. The line to say, unless the ask link is back already.
+    pub(super) fn is_alive(&mut self) -> Option<Notice> {
+        match std::mem::replace(&mut self.asking, Asking::Lost) {
+            Asking::Doubted { reason } => Some(Notice::AskLost { reason }),
+            before @ (Asking::Fine | Asking::Lost) => {
+                self.asking = before;
+                None
+            }
+        }
     }
 
     /// The ask link is logged in. The line to say, if its loss was said.
     pub(super) fn ask_ready(&mut self) -> Option<Notice> {
-        std::mem::take(&mut self.said_ask_lost).then_some(Notice::AskBack)
+        match std::mem::replace(&mut self.asking, Asking::Fine) {
+            Asking::Lost => Some(Notice::AskBack),
+            Asking::Fine | Asking::Doubted { .. } => None,
+        }
     }
 
     /// Everything is as it should be. The line to say, if that is new.

@@ -135,8 +135,9 @@ impl Connection {
         self.state = State::Dialing;
     }
 
+    /// A PING went out; its answer may take no longer than that of one before it.
     pub(super) fn pinged(&mut self, now: Time) {
-        if let State::Ready { liveness, .. } = &mut self.state {
+        if let State::Ready { liveness: liveness @ Liveness::Heard { .. }, .. } = &mut self.state {
             *liveness = Liveness::Pinged { at: now };
         }
     }

@@ -22,11 +22,11 @@ use crate::base::time::Time;
 use crate::reader::RedisOptions;
 use crate::reader::input::{Link, Output};
 use crate::reader::redis::ask::{Answered, Ask, Asker};
-use crate::reader::redis::health::Health;
+use crate::reader::redis::health::{AskFailed, Health};
 use crate::reader::redis::link::{Connection, Due};
 use crate::reader::redis::login::Failure;
 use crate::reader::relay::Relay;
-use crate::reader::subscriptions::{Event, Unexpected};
+use crate::reader::subscriptions::{Event, Unexpected, Why};
 use crate::wire::resp::command::Command;
 use crate::wire::resp::reply::{Decoder, Frame, Message, Reply, RespError};
 
@@ -138,7 +138,7 @@ impl Redis {
                     self.connection(link).dialing();
                     self.outputs.push_back(Output::Dial { link });
                 }
-                Due::Ping => self.ping(now, link, relay),
+                Due::Ping => self.ping(now, link, Why::Silence, relay),
                 Due::GiveUp(reason) => self.fail(now, link, Failure::Down(reason.to_owned()), relay),
             }
         }
@@ -203,6 +203,9 @@ impl Redis {
                 Frame::Message(Message { channel, payload }) => relay.message(now, channel, payload),
                 Frame::Reply(reply) if self.push.is_ready() => {
                     let event = answer(reply, relay)?;
+                    if event == Event::Alive {
+                        self.outputs.extend(self.health.is_alive().map(Output::Notice));
+                    }
                     relay.apply(now, event);
                 }
                 Frame::Reply(reply) => {
@@ -269,10 +272,10 @@ impl Redis {
         }
     }
 
-    fn ping(&mut self, now: Time, link: Link, relay: &mut Relay) {
+    fn ping(&mut self, now: Time, link: Link, why: Why, relay: &mut Relay) {
         match link {
             Link::Push => {
-                relay.subscriptions.write_ping(&mut self.push.outgoing.bytes);
+                relay.subscriptions.write_ping(why, &mut self.push.outgoing.bytes);
                 self.push.pinged(now);
             }
             Link::Ask => {
@@ -308,7 +311,13 @@ impl Redis {
             }
             Link::Ask => {
                 self.asked.fail().for_each(|asker| Self::tell(asker, None, relay));
-                self.health.ask_failed(now, failure)
+                match self.health.ask_failed(now, failure) {
+                    AskFailed::Say(notice) => notice,
+                    AskFailed::FindOut => {
+                        self.ping(now, Link::Push, Why::Doubt, relay);
+                        None
+                    }
+                }
             }
         };
         self.outputs.extend(notice.map(Output::Notice));

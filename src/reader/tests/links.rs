@@ -230,7 +230,7 @@ fn an_answer_that_nothing_asked_for_ends_the_link() {
     }
     let mut rig = Rig::up();
     rig.receive(rig.ask, b":1\r\n");
-    assert!(rig.outputs().starts_with("shutdown 1, AskLost "));
+    assert_eq!(rig.outputs(), "shutdown 1");
 }
 
 #[test]
@@ -266,19 +266,21 @@ fn publishes_fail_when_the_link_drops_and_while_it_is_down() {
         rig.deliveries(0),
         ["published c1 Accepted", "published c2 Unavailable", "published c3 Unavailable"]
     );
-    assert_eq!(rig.outputs(), r#"close 1, AskLost { reason: "Redis closed the connection" }"#);
-    assert_eq!(rig.sent(), "");
+    assert_eq!(rig.outputs(), "close 1");
+    assert_eq!(rig.sent(), "PING", "on the other link: is Redis there?");
 }
 
 #[test]
 fn the_ask_link_comes_and_goes_without_an_outage() {
     let mut rig = Rig::up();
     rig.go(Input::HungUp { socket: rig.ask, cause: HangUp::Reset });
-    assert_eq!(rig.outputs(), r#"close 1, AskLost { reason: "Redis reset the connection" }"#);
+    assert_eq!((rig.outputs().as_str(), rig.sent().as_str()), ("close 1", "PING"));
+    rig.receive(rig.push, b"+PONG\r\n");
+    assert_eq!(rig.outputs(), r#"AskLost { reason: "Redis reset the connection" }"#);
     rig.pass(Duration::from_secs(2));
     assert_eq!(rig.outputs(), "dial Ask");
     rig.go(Input::DialFailed { link: Link::Ask, reason: "connection refused" });
-    assert_eq!(rig.outputs(), "", "it is said once");
+    assert_eq!((rig.outputs(), rig.sent()), (String::new(), String::new()), "it is said once");
     rig.pass(Duration::from_secs(2));
     rig.connect(Link::Ask, 2);
     rig.ask = SocketKey { slot: Slot(2), generation: 0 };
@@ -288,6 +290,45 @@ fn the_ask_link_comes_and_goes_without_an_outage() {
     let cells = &rig.counters.cells;
     assert_eq!((cells.redis_up.get(), cells.redis_outage_milliseconds.get()), (1, 0));
     assert_eq!(cells.redis_reconnects.get(), 0);
+}
+
+#[test]
+fn a_redis_that_goes_is_said_once_whichever_link_is_noticed_first() {
+    let down = r#"Down { reason: "Redis closed the connection" }"#;
+    let mut rig = Rig::up();
+    rig.go(Input::HungUp { socket: rig.ask, cause: HangUp::Closed });
+    rig.go(Input::HungUp { socket: rig.push, cause: HangUp::Closed });
+    assert_eq!(rig.outputs(), format!("close 1, close 0, {down}"));
+    rig.come_back(2);
+    rig.lose();
+    assert_eq!(rig.outputs(), format!("close 2, {down}, close 3"));
+}
+
+#[test]
+fn a_silent_redis_is_said_once_and_the_link_in_doubt_has_no_longer_than_a_ping() {
+    let mut rig = Rig::up();
+    // Messages keep the push link from being pinged.
+    rig.pass(Duration::from_secs(8));
+    rig.receive(rig.push, &messages(&[("nobody's", "x")]));
+    rig.pass(Duration::from_secs(7));
+    assert_eq!(rig.outputs(), "shutdown 1", "pinged after 10 s, given up after 5 s more");
+    assert_eq!(rig.sent(), "PING", "the one of the link that was given up was not sent before");
+    rig.pass(Duration::from_secs(5));
+    let outputs = rig.outputs();
+    let down = r#"shutdown 0, Down { reason: "it did not answer a PING" }"#;
+    assert!(outputs.ends_with(down) && !outputs.contains("AskLost"), "{outputs}");
+}
+
+#[test]
+fn an_ask_link_that_is_back_before_redis_has_answered_is_not_worth_a_line() {
+    let mut rig = Rig::up();
+    rig.go(Input::HungUp { socket: rig.ask, cause: HangUp::Closed });
+    rig.pass(Duration::from_secs(2));
+    rig.connect(Link::Ask, 2);
+    rig.ask = SocketKey { slot: Slot(2), generation: 0 };
+    rig.receive(rig.ask, LOGGED_IN);
+    rig.receive(rig.push, b"+PONG\r\n");
+    assert_eq!(rig.outputs(), "close 1, dial Ask, receive 2");
 }
 
 #[test]
