@@ -118,6 +118,7 @@ cells! {
         received_bytes: Counter "Bytes received from Redis or from clients of the embedded broker.",
         redis_up: Gauge "1 while every wanted channel is subscribed at the upstream, 0 otherwise.",
         redis_reconnects: Counter "Times that the connection on which Redis is heard was made anew.",
+        redis_failed_attempts: Counter "Attempts to reach Redis that came to nothing, on either connection: dials and logins.",
         redis_outage_milliseconds: Counter "How long Redis could not be heard, in total; exposed in seconds.",
         upstream_channels: Gauge "Channels that the reader is subscribed to at the upstream, or lingers on.",
         history_bytes: Gauge "Payload bytes kept for replay.",

@@ -527,6 +527,7 @@ mod tests {
             "courier_gaps_total",
             "courier_redis_up",
             "courier_redis_reconnects_total",
+            "courier_redis_failed_attempts_total",
             "courier_redis_outage_seconds_total",
             "courier_delivery_lag_seconds_bucket",
             "process_cpu_seconds_total",

@@ -298,6 +298,9 @@ impl Redis {
     /// The link is gone, or could not be made.
     fn lose(&mut self, now: Time, link: Link, failure: Failure, relay: &mut Relay) {
         let was_ready = self.connection(link).is_ready();
+        if !was_ready {
+            self.counters.cells.redis_failed_attempts.add(1);
+        }
         match link {
             Link::Push => self.push.fail(now, &mut self.random),
             Link::Ask => self.ask.fail(now, &mut self.random),

@@ -130,6 +130,7 @@ fn a_failed_dial_is_tried_again_after_50_ms_to_2_s() {
         let span = Duration::from_millis(span);
         assert!(span / 2 <= waited && waited <= span, "{waited:?} of {span:?}");
     }
+    assert_eq!(rig.counters.cells.redis_failed_attempts.get(), 10);
 }
 
 #[test]
