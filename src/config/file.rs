@@ -3,7 +3,6 @@
 //! A value is turned back into the text that a flag would carry, so that one parser serves all spellings; only
 //! `[[channels]]` has a shape of its own. Unknown names are errors here, with the nearest name that exists.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -16,6 +15,7 @@ use crate::config::nearest::nearest;
 use crate::config::rows;
 use crate::config::table::{Key, Kind, TABLE};
 use crate::config::value::shown;
+use crate::driver::files;
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -37,22 +37,10 @@ pub struct FileRule {
     pub origin: Origin,
 }
 
-/// Reads a small file whole.
-pub fn read(path: &Path, bytes_max: usize) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let mut text = String::new();
-    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_string(&mut text).map_err(|error| format!("cannot be read: {error}"))?;
-    if text.len() > bytes_max {
-        return Err(format!("is longer than {bytes_max} bytes; is it the right file?"));
-    }
-    Ok(text)
-}
-
 /// Reads and parses the file that `origin` names.
 pub fn load(path: &Path, origin: &Origin) -> Result<FileSettings, ConfigError> {
     let shown = path.display().to_string();
-    let text = read(path, CONFIG_FILE_BYTES)
+    let text = files::read(path, CONFIG_FILE_BYTES)
         .map_err(|remedy| ConfigError::value(origin, "config", &shown, remedy))?;
     parse(path, &text)
 }

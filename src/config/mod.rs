@@ -25,6 +25,7 @@ pub mod table;
 pub mod value;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access::{AllowedOrigins, Rule};
@@ -179,6 +180,8 @@ pub struct BrokerConfig {
 pub struct RedisConfig {
     /// With the password of `redis.password_file`, if there is one.
     pub url: RedisUrl,
+    /// Read again whenever Redis is dialed.
+    pub password_file: Option<PathBuf>,
     pub dial_timeout: Duration,
     /// How long Redis may be silent before it is pinged.
     pub ping_interval: Duration,

@@ -1,17 +1,17 @@
 //! From what was given to what shall be done: the mode, and everything that must fit together.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::access::{Access, AllowedOrigins, Pattern, Rule};
-use crate::base::limits::{Limits, PASSWORD_FILE_BYTES};
+use crate::base::limits::Limits;
 use crate::config::address::ListenAddress;
 use crate::config::error::{ConfigError, Origin};
-use crate::config::file;
 use crate::config::redis_url::RedisUrl;
 use crate::config::settings::Settings;
 use crate::config::table::Key;
 use crate::config::value::{Value, show_size};
 use crate::config::{BrokerConfig, Config, Mode, RedisConfig, Upstream};
+use crate::driver::files;
 use crate::driver::log::{LogFormat, LogLevel};
 use crate::reader::{RedisAddress, Secret};
 
@@ -108,6 +108,7 @@ fn production(settings: &Settings, warnings: &mut Vec<String>) -> Result<Upstrea
 fn redis(url: RedisUrl, settings: &Settings, warnings: &mut Vec<String>) -> Result<RedisConfig, ConfigError> {
     Ok(RedisConfig {
         url: with_password(url, settings, warnings)?,
+        password_file: file_setting(settings, Key::RedisPasswordFile).map(|(path, _)| PathBuf::from(path)),
         dial_timeout: settings.duration(Key::RedisDialTimeout),
         ping_interval: settings.duration(Key::RedisPingInterval),
         ping_timeout: settings.duration(Key::RedisPingTimeout),
@@ -148,13 +149,7 @@ fn password(settings: &Settings, key: Key) -> Result<Option<Secret>, ConfigError
     let Some((path, origin)) = file_setting(settings, key) else { return Ok(None) };
     let wrong =
         |remedy: String| ConfigError::value(origin, &key.row().name(), &path.display().to_string(), remedy);
-    let text = file::read(path, PASSWORD_FILE_BYTES).map_err(wrong)?;
-    // An editor ends the last line; a password does not end in one.
-    let text = text.trim_end_matches(['\n', '\r']);
-    if text.is_empty() {
-        return Err(wrong("is empty: it holds the password and nothing else".into()));
-    }
-    Ok(Some(Secret::new(text.into())))
+    files::read_password(path).map(Some).map_err(wrong)
 }
 
 fn file_setting(settings: &Settings, key: Key) -> Option<(&Path, &Origin)> {

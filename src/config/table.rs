@@ -201,7 +201,7 @@ options! {
     RedisUrl Some("redis.url"), "redis", Messages, Kind::RedisUrl, None,
         "Redis or Valkey, as in redis://host:6379 or unix:///run/redis.sock. The variable REDIS_URL is used if this is not given otherwise.";
     RedisPasswordFile Some("redis.password_file"), "redis-password-file", Messages, Kind::File, None,
-        "A file with the password for Redis.";
+        "A file with the password for Redis. It is read again whenever Redis is dialed.";
     BrokerListen Some("broker.listen"), "broker", Messages, Kind::Address, Some("127.0.0.1:6380"),
         "Instead of Redis: take PUBLISH from redis-cli and Redis clients at this address.";
     BrokerPasswordFile Some("broker.password_file"), "broker-password-file", Messages, Kind::File, None,

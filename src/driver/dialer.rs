@@ -1,4 +1,4 @@
-//! Dials Redis away from the reader's thread: name lookups and connects block, and neither may hold up a message.
+//! Dials Redis away from the reader's thread: name lookups, connects and files block, and none may hold up a message.
 //!
 //! One thread a link, so that a name server that does not answer holds up no more than that link's own dials: a dial
 //! is given up at its deadline, and the next one waits behind the lookup at most as long.
@@ -7,19 +7,37 @@ use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::driver::doorbell::Doorbell;
-use crate::reader::RedisAddress;
+use crate::driver::files;
 use crate::reader::input::Link;
+use crate::reader::{RedisAddress, Secret};
+
+/// What is dialed.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub address: RedisAddress,
+    /// Read at each dial: who rotates the password restarts nothing.
+    pub password_file: Option<PathBuf>,
+}
+
+/// A dial that succeeded.
+#[derive(Debug)]
+pub struct Dialed {
+    pub descriptor: OwnedFd,
+    /// What the password file holds, if there is one that can be read at present.
+    pub password: Option<Secret>,
+}
 
 #[derive(Debug)]
 pub struct Dialer {
     dials: [Sender<Dial>; LINKS.len()],
-    results: Receiver<Dialed>,
+    results: Receiver<Finished>,
     timeout: Duration,
     /// How many dials have been begun; the last of each link is the one whose result counts.
     attempts: u64,
@@ -40,23 +58,23 @@ struct Dial {
 }
 
 #[derive(Debug)]
-struct Dialed {
+struct Finished {
     link: Link,
     attempt: u64,
-    outcome: Result<OwnedFd, String>,
+    outcome: Result<Dialed, String>,
 }
 
 impl Dialer {
     /// Starts the threads; each tells `reader` when it is done.
-    pub fn start(address: &RedisAddress, timeout: Duration, reader: &Arc<Doorbell>) -> io::Result<Self> {
+    pub fn start(target: &Target, timeout: Duration, reader: &Arc<Doorbell>) -> io::Result<Self> {
         let (results, finished) = bounded(RESULTS);
         let start = |link: Link| {
             // Room for one behind the dial that is at work, which may be stuck in a lookup.
             let (dials, orders) = bounded(1);
-            let (address, results, reader) = (address.clone(), results.clone(), Arc::clone(reader));
+            let (target, results, reader) = (target.clone(), results.clone(), Arc::clone(reader));
             std::thread::Builder::new()
                 .name(format!("courier-{}", name(link)))
-                .spawn(move || work(link, &address, &orders, &results, &reader))?;
+                .spawn(move || work(link, &target, &orders, &results, &reader))?;
             io::Result::Ok(dials)
         };
         Ok(Self {
@@ -80,8 +98,8 @@ impl Dialer {
     }
 
     /// The outcome of a dial, one for each.
-    pub fn next_result(&mut self) -> Option<(Link, Result<OwnedFd, String>)> {
-        while let Ok(Dialed { link, attempt, outcome }) = self.results.try_recv() {
+    pub fn next_result(&mut self) -> Option<(Link, Result<Dialed, String>)> {
+        while let Ok(Finished { link, attempt, outcome }) = self.results.try_recv() {
             let awaited = &mut self.awaited[link as usize];
             if awaited.as_ref().is_some_and(|awaited| awaited.attempt == attempt) {
                 *awaited = None;
@@ -113,17 +131,15 @@ impl Dialer {
     }
 }
 
-fn work(
-    link: Link,
-    address: &RedisAddress,
-    orders: &Receiver<Dial>,
-    results: &Sender<Dialed>,
-    reader: &Doorbell,
-) {
+fn work(link: Link, target: &Target, orders: &Receiver<Dial>, results: &Sender<Finished>, reader: &Doorbell) {
     while let Ok(Dial { attempt, deadline }) = orders.recv() {
-        let outcome = connect(address, deadline);
+        let outcome = connect(&target.address, deadline).map(|descriptor| Dialed {
+            descriptor,
+            // In the middle of a rotation it may be missing: the password before it goes on.
+            password: target.password_file.as_ref().and_then(|path| files::read_password(path).ok()),
+        });
         // Full: nobody has listened for a long time; the dial ends at its deadline.
-        let _ = results.try_send(Dialed { link, attempt, outcome });
+        let _ = results.try_send(Finished { link, attempt, outcome });
         reader.notify();
     }
 }
@@ -179,14 +195,15 @@ mod tests {
 
     fn dialer(address: &RedisAddress) -> Dialer {
         let doorbell = Arc::new(Doorbell::new().unwrap());
-        Dialer::start(address, Duration::from_secs(5), &doorbell).unwrap()
+        let target = Target { address: address.clone(), password_file: None };
+        Dialer::start(&target, Duration::from_secs(5), &doorbell).unwrap()
     }
 
     fn tcp(host: &str, port: u16) -> RedisAddress {
         RedisAddress::Tcp { host: host.into(), port }
     }
 
-    fn outcome(dialer: &mut Dialer, link: Link) -> Result<OwnedFd, String> {
+    fn outcome(dialer: &mut Dialer, link: Link) -> Result<Dialed, String> {
         dialer.dial(link);
         let began = Instant::now();
         loop {

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod dialer;
 pub mod doorbell;
+pub mod files;
 pub mod log;
 pub mod orders;
 pub mod placement;

@@ -16,7 +16,7 @@ use crate::base::limits::{CONTROLS_PER_TURN, FLUSH_CONNECTIONS};
 use crate::base::queue::{Control, Delivery, ShardIndex};
 use crate::base::socket::SocketKey;
 use crate::base::time::Time;
-use crate::driver::dialer::Dialer;
+use crate::driver::dialer::{Dialed, Dialer};
 use crate::driver::doorbell::Doorbell;
 use crate::driver::orders::{Order, Orders, Report};
 use crate::driver::sys::time;
@@ -139,11 +139,17 @@ impl ReaderLoop {
         let mut is_busy = false;
         while let Some((link, outcome)) = self.parts.dialer.as_mut().and_then(Dialer::next_result) {
             is_busy = true;
-            let installed = outcome.and_then(|descriptor| {
-                self.ring.install(descriptor).map_err(|error| format!("no room for the connection: {error}"))
+            let installed = outcome.and_then(|Dialed { descriptor, password }| {
+                let slot = self.ring.install(descriptor);
+                Ok((slot.map_err(|error| format!("no room for the connection: {error}"))?, password))
             });
             match installed {
-                Ok(slot) => self.parts.reader.handle(now, Input::Connected { link, slot }),
+                Ok((slot, password)) => {
+                    if let Some(password) = password {
+                        self.parts.reader.handle(now, Input::Password(password));
+                    }
+                    self.parts.reader.handle(now, Input::Connected { link, slot });
+                }
                 Err(reason) => self.parts.reader.handle(now, Input::DialFailed { link, reason: &reason }),
             }
             self.carry_out();

@@ -8,6 +8,7 @@
 
 use crate::base::queue::Control;
 use crate::base::socket::{HangUp, Slot, SocketKey};
+use crate::reader::Secret;
 
 /// The two connections to Redis. A subscribed client's ordinary replies count against the pub/sub output limit too,
 /// so commands with replies have a connection of their own.
@@ -23,6 +24,8 @@ pub enum Link {
 pub enum Input<'a> {
     /// [`Output::Dial`] succeeded; the socket lies in this slot.
     Connected { link: Link, slot: Slot },
+    /// What the password file holds now, for the logins from here on.
+    Password(Secret),
     /// [`Output::Dial`] failed, for the reason given in words.
     DialFailed { link: Link, reason: &'a str },
     /// A client of the embedded broker was accepted into this slot.
@@ -42,7 +45,8 @@ pub enum Input<'a> {
 #[derive(Debug)]
 pub enum Output {
     /// Resolve the name and connect, both off this thread; answer with `Connected` or `DialFailed`. One dial a link at
-    /// a time; the driver bounds its time by `redis.dial_timeout`.
+    /// a time; the driver bounds its time by `redis.dial_timeout`. A `Password` may come before it: who rotates it
+    /// changes the file and restarts nothing.
     Dial { link: Link },
     /// Arm a receive that stays armed until the socket hangs up.
     Receive { socket: SocketKey },

@@ -253,6 +253,7 @@ fn handle_redis(
 ) {
     match input {
         Input::Connected { link, slot } => redis.connected(now, link, sockets.claim(slot)),
+        Input::Password(password) => redis.set_password(password),
         Input::DialFailed { link, reason } => redis.dial_failed(now, link, reason, relay),
         Input::Accepted { .. } => unreachable!("a reader of Redis has no clients"),
         Input::Received { socket, bytes } => {
@@ -282,7 +283,7 @@ fn handle_embedded(
     input: Input<'_>,
 ) {
     match input {
-        Input::Connected { .. } | Input::DialFailed { .. } => {
+        Input::Connected { .. } | Input::Password(_) | Input::DialFailed { .. } => {
             unreachable!("the embedded broker dials nobody")
         }
         Input::Accepted { slot } => broker.accepted(now, sockets.claim(slot)),

@@ -17,7 +17,7 @@ use crate::base::random::Random;
 use crate::base::socket::Listener;
 use crate::config::{self, Config};
 use crate::driver::admin::AdminPages;
-use crate::driver::dialer::Dialer;
+use crate::driver::dialer::{Dialer, Target};
 use crate::driver::doorbell::Doorbell;
 use crate::driver::log::DroppedLines;
 use crate::driver::orders::{Order, Orders, Report};
@@ -166,7 +166,9 @@ impl Threads {
         let dialer = match &config.upstream {
             config::Upstream::Broker(_) => None,
             config::Upstream::Redis(redis) => {
-                let dialer = Dialer::start(&redis.url.address, redis.dial_timeout, self.reader_doorbell());
+                let target =
+                    Target { address: redis.url.address.clone(), password_file: redis.password_file.clone() };
+                let dialer = Dialer::start(&target, redis.dial_timeout, self.reader_doorbell());
                 Some(dialer.map_err(system("a dialing thread"))?)
             }
         };

@@ -19,7 +19,6 @@ use crate::base::queue::PublishOutcome;
 use crate::base::random::Random;
 use crate::base::socket::{HangUp, SocketKey};
 use crate::base::time::Time;
-use crate::reader::RedisOptions;
 use crate::reader::input::{Link, Output};
 use crate::reader::redis::ask::{Answered, Ask, Asker};
 use crate::reader::redis::health::{AskFailed, Health};
@@ -27,6 +26,7 @@ use crate::reader::redis::link::{Connection, Due};
 use crate::reader::redis::login::Failure;
 use crate::reader::relay::Relay;
 use crate::reader::subscriptions::{Event, Unexpected, Why};
+use crate::reader::{RedisOptions, Secret};
 use crate::wire::resp::command::Command;
 use crate::wire::resp::reply::{Decoder, Frame, Message, Reply, RespError};
 
@@ -70,6 +70,10 @@ impl Redis {
             Link::Push => self.push.connected(now, socket, options),
             Link::Ask => self.ask.connected(now, socket, options),
         }
+    }
+
+    pub(super) fn set_password(&mut self, password: Secret) {
+        self.options.password = Some(password);
     }
 
     pub(super) fn dial_failed(&mut self, now: Time, link: Link, reason: &str, relay: &mut Relay) {

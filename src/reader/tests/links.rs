@@ -26,6 +26,15 @@ fn a_password_alone_is_the_default_users() {
 }
 
 #[test]
+fn a_password_that_was_changed_in_its_file_is_that_of_the_next_login() {
+    let options = RedisOptions { password: Some(Secret::new("old".to_owned())), ..redis_options() };
+    let mut rig = Rig::dialing(options);
+    rig.go(Input::Password(Secret::new("new".to_owned())));
+    rig.connect(Link::Push, 0);
+    assert_eq!(rig.sent(), "HELLO 3 AUTH default new / CLIENT SETNAME courier-test");
+}
+
+#[test]
 fn redis_is_up_when_the_push_link_is_logged_in() {
     let mut rig = Rig::dialing(redis_options());
     rig.pass(Duration::from_secs(1));

@@ -1,0 +1,30 @@
+//! Small files that an operator writes: the configuration, passwords.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::base::limits::PASSWORD_FILE_BYTES;
+use crate::reader::Secret;
+
+/// Reads a small file whole.
+pub fn read(path: &Path, bytes_max: usize) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let mut text = String::new();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_string(&mut text).map_err(|error| format!("cannot be read: {error}"))?;
+    if text.len() > bytes_max {
+        return Err(format!("is longer than {bytes_max} bytes; is it the right file?"));
+    }
+    Ok(text)
+}
+
+/// The password that the file holds.
+pub fn read_password(path: &Path) -> Result<Secret, String> {
+    let text = read(path, PASSWORD_FILE_BYTES)?;
+    // An editor ends the last line; a password does not end in one.
+    let text = text.trim_end_matches(['\n', '\r']);
+    if text.is_empty() {
+        return Err("is empty: it holds the password and nothing else".into());
+    }
+    Ok(Secret::new(text.into()))
+}
