@@ -133,6 +133,39 @@ fn forbidden_channels_are_found_among_many_that_are_not() {
 }
 
 #[test]
+fn a_replica_takes_publishes_and_answers_a_write_with_readonly_without_being_lost() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let primary = Redis::with(&["--port", &port, "--bind", "127.0.0.1"]);
+    let digest = primary.client().say("SCRIPT LOAD return{redis.call('SET',KEYS[1],ARGV[1])}");
+    let digest = Bytes::copy_from_slice(digest.as_text().unwrap());
+    let redis = Redis::with(&["--replicaof", "127.0.0.1", &port]);
+    redis.client().say("SCRIPT LOAD return{redis.call('SET',KEYS[1],ARGV[1])}");
+    let mut driver = Driver::new(options(&redis));
+    driver.wait("up", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Up { .. })));
+    driver.join(0, "news");
+    driver.wait("joined", |seen| seen.joined.contains_key(&0));
+    driver.wait_until_it_can_ask();
+    let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let set =
+        RespCommand::SetIfAbsent { key: text("key"), value: text("value"), expire: Duration::from_secs(60) };
+    let eval = RespCommand::EvalSha { digest, keys: vec![text("key")], arguments: vec![text("value")] };
+    for (caller, command) in (0..).zip([&set, &eval]) {
+        driver.reader.ask(command, caller);
+    }
+    driver.wait("both answers", |seen| seen.answered.len() == 2);
+    for answered in &driver.seen.answered {
+        let reply = answered.reply.as_ref();
+        assert!(
+            matches!(reply, Some(Reply::Error(text)) if text.starts_with(b"READONLY") || text.starts_with(b"ERR READONLY")),
+            "{reply:?}"
+        );
+    }
+    driver.publish("news", "heard");
+    driver.wait("the message", |seen| seen.messages == [(0, b"heard".to_vec())]);
+    assert_eq!(driver.seen.notices.len(), 1, "{}", driver.seen.in_short());
+}
+
+#[test]
 fn logins_that_cannot_work_are_refused_with_the_reason() {
     let redis = Redis::with(&["--requirepass", "right"]);
     let wrong = RedisOptions { password: Some(Secret::new("wrong".to_owned())), ..options(&redis) };

@@ -111,9 +111,7 @@ impl Courier {
 
     /// A page of the admin side.
     pub fn page(&self, path: &str) -> Answer {
-        let mut peer = Peer::connect(self.admin);
-        peer.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
-        peer.answer()
+        page(self.admin, path)
     }
 
     /// The sum of a metric's samples; of those with this label if there is one, as in `name{reason="drain"}`.
@@ -144,6 +142,13 @@ impl Courier {
         self.process.signal("TERM");
         self.process.wait()
     }
+}
+
+/// A page of the admin side that listens here.
+pub fn page(admin: SocketAddr, path: &str) -> Answer {
+    let mut peer = Peer::connect(admin);
+    peer.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    peer.answer()
 }
 
 /// What the threads of a process have run so far, in nanoseconds: exact, whatever else the machine does.

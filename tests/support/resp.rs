@@ -1,6 +1,6 @@
 //! A client of Redis or of the embedded broker: words out, replies in.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -39,10 +39,15 @@ impl Client {
 
     #[track_caller]
     pub fn command(&mut self, words: &[&[u8]]) -> Reply {
+        self.attempt(words).unwrap()
+    }
+
+    /// The same where the other side may go away.
+    pub fn attempt(&mut self, words: &[&[u8]]) -> Result<Reply> {
         let mut bytes = Vec::new();
         encode_command(words, &mut bytes);
-        self.send(&bytes);
-        self.reply()
+        self.write(&bytes)?;
+        self.read_reply()
     }
 
     /// A command whose words have no spaces in them, as one types it.
@@ -50,6 +55,12 @@ impl Client {
     pub fn say(&mut self, line: &str) -> Reply {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         self.command(&words)
+    }
+
+    /// The same, and the answer is OK.
+    #[track_caller]
+    pub fn expect_ok(&mut self, line: &str) {
+        assert_eq!(self.say(line).as_text(), Some(&b"OK"[..]), "{line}");
     }
 
     /// Publishes; how many subscribers Redis counted.
@@ -61,44 +72,57 @@ impl Client {
         }
     }
 
+    #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
-        match &mut self.socket {
-            Socket::Tcp(socket) => socket.write_all(bytes).unwrap(),
-            Socket::Unix(socket) => socket.write_all(bytes).unwrap(),
-        }
+        self.write(bytes).unwrap();
     }
 
     #[track_caller]
     pub fn reply(&mut self) -> Reply {
-        loop {
-            if let Some((reply, length)) = decode_reply(&self.received).unwrap() {
-                self.received.drain(..length);
-                return reply;
-            }
-            assert!(self.receive(), "the connection ended instead of a reply");
-        }
+        self.read_reply().unwrap()
     }
 
     /// The connection ends behind these bytes.
     #[track_caller]
     pub fn rest(&mut self) -> String {
-        while self.receive() {}
+        loop {
+            match self.receive() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+                Err(error) => panic!("{error} behind {}", self.received.escape_ascii()),
+            }
+        }
         String::from_utf8_lossy(&self.received).into_owned()
     }
 
-    fn receive(&mut self) -> bool {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(socket) => socket.write_all(bytes),
+            Socket::Unix(socket) => socket.write_all(bytes),
+        }
+    }
+
+    fn read_reply(&mut self) -> Result<Reply> {
+        loop {
+            if let Some((reply, length)) = decode_reply(&self.received).unwrap() {
+                self.received.drain(..length);
+                return Ok(reply);
+            }
+            if !self.receive()? {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// False at the end of the connection.
+    fn receive(&mut self) -> Result<bool> {
         let mut chunk = [0; 4_096];
-        let read = match &mut self.socket {
+        let length = match &mut self.socket {
             Socket::Tcp(socket) => socket.read(&mut chunk),
             Socket::Unix(socket) => socket.read(&mut chunk),
-        };
-        match read {
-            Ok(length) => {
-                self.received.extend_from_slice(&chunk[..length]);
-                length > 0
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
-            Err(error) => panic!("{error} behind {}", self.received.escape_ascii()),
-        }
+        }?;
+        self.received.extend_from_slice(&chunk[..length]);
+        Ok(length > 0)
     }
 }

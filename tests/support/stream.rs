@@ -133,6 +133,13 @@ impl Stream {
         self.parser.last_event_id()
     }
 
+    /// The id of the opening block, whatever has come behind it.
+    #[track_caller]
+    pub fn opening_id(&self) -> &str {
+        let opening = std::str::from_utf8(&self.raw).unwrap();
+        opening.lines().find_map(|line| line.strip_prefix("id: ")).expect("a stream opens with an id")
+    }
+
     pub fn retry(&self) -> Duration {
         self.parser.retry().unwrap()
     }
