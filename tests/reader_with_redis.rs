@@ -380,7 +380,7 @@ impl Seen {
     fn take(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Batch(batch) => {
-                for message in &batch.messages {
+                for message in batch.messages() {
                     self.messages.push((message.channel.index, batch.payload(message).to_vec()));
                 }
             }

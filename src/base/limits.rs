@@ -79,6 +79,9 @@ pub const SEND_BYTES: usize = 1_024 * MIB;
 pub const SCRATCH_BYTES: usize = MIB;
 /// Batches or other items in one shard's queue.
 pub const QUEUE_ITEMS: usize = 4_096;
+/// Memory of reads that shards still have, or had, and that the reader keeps to fill again. Beyond: it is freed by the
+/// last shard.
+pub const LENT_BYTES: usize = MIB;
 /// Items that a shard takes from its queue in one turn; the rest wait there.
 pub const DELIVERIES_PER_TURN: usize = 256;
 /// Controls that the reader takes in one turn.

@@ -3,6 +3,8 @@
 //! Order replaces locks: a join, its replay and the live messages of a channel pass through the same FIFO, so a
 //! subscription is live from the moment its own [`Joined`] comes out of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::base::channel::ChannelName;
@@ -48,15 +50,23 @@ pub enum Reach {
     Down,
 }
 
-/// What one read of the reader's socket gave one shard.
+/// What one read of the reader's socket gave one shard: its part of what the read gave all of them.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// The payloads, shared by the batches of all shards.
-    pub chunk: Bytes,
+    read: Arc<Read>,
+    shard: ShardIndex,
+}
+
+/// What one read of the reader's socket gave. The reader fills it, shares it with the shards, and fills it again when
+/// all of them have dropped it.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// The payloads, back to back.
+    pub chunk: Vec<u8>,
     /// When the reader received it, for the delivery-lag histogram.
     pub received_at: Time,
-    /// In rising position.
-    pub messages: Vec<Message>,
+    /// By the index of the shard, in rising position.
+    pub messages: Vec<Vec<Message>>,
 }
 
 /// One message of a batch for one channel of one shard.
@@ -70,13 +80,28 @@ pub struct Message {
 }
 
 impl Batch {
-    pub fn payload(&self, message: &Message) -> &[u8] {
-        &self.chunk[message.start as usize..][..message.length as usize]
+    pub fn new(read: Arc<Read>, shard: ShardIndex) -> Self {
+        Self { read, shard }
     }
 
-    /// What the batch counts against the queue's bound: its own items and the chunk it pins.
+    /// The shard's messages, in rising position.
+    pub fn messages(&self) -> &[Message] {
+        &self.read.messages[self.shard.index()]
+    }
+
+    pub fn payload(&self, message: &Message) -> &[u8] {
+        &self.read.chunk[message.start as usize..][..message.length as usize]
+    }
+
+    pub fn received_at(&self) -> Time {
+        self.read.received_at
+    }
+
+    /// What the batch counts against the queue's bound: its own items and the chunk it pins, with the room that the
+    /// buffers have beyond what lies in them.
     pub fn queue_bytes(&self) -> usize {
-        size_of::<Self>() + self.messages.len() * size_of::<Message>() + self.chunk.len()
+        let items = self.read.messages[self.shard.index()].capacity();
+        size_of::<Delivery>() + items * size_of::<Message>() + self.read.chunk.capacity()
     }
 }
 

@@ -8,6 +8,7 @@ pub mod broker;
 mod channels;
 mod history;
 pub mod input;
+mod lent;
 mod lingering;
 mod redis;
 mod relay;

@@ -149,8 +149,7 @@ impl Relay {
     }
 
     /// A message from the upstream.
-    // Hot: once per message; one hash of the name, one copy into the history, one into the buffer of the read, which
-    // is copied once more, whole, into the chunk that the shards share.
+    // Hot: once per message; one hash of the name, one copy into the history, one into what the shards share.
     pub(super) fn message(&mut self, now: Time, name: &[u8], payload: &[u8]) {
         if !self.acknowledged.is_empty() {
             self.settle(now);

@@ -1,26 +1,25 @@
 //! Which shard wants which channel, and what waits for each shard.
 //!
-//! Of one read, each shard gets one batch; the batches share one chunk, into which each payload that anyone wants was
-//! copied once (the driver only lends the bytes it read). What a shard's queue does not take waits here, in order, up to
+//! Of one read, each shard gets one batch; the batches share what the read gave, into which each payload that anyone
+//! wants was copied once (the driver only lends the bytes it read). What a shard's queue does not take waits here, in order, up to
 //! `limits.spill_bytes`; beyond, messages are dropped and owed as a gap. Nobody waits for anybody.
 //!
 //! Invariants: what a shard is given is in rising position; an answer to a join or a publish is never dropped; while a
 //! shard is owed a gap it is given no messages, so the gap lies exactly where they are missing; `bytes` is the sum of
 //! the outboxes' bytes, and `crowded` counts those that hold more than half of the bound.
-//! Cost: a read copies what anyone wants twice, into the buffer where it is gathered and into the chunk; it allocates
-//! the chunk and one list a shard. A message allocates nothing.
+//! Cost: a read copies what anyone wants once; neither a read nor a message allocates anything once it is warm.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::base::limits::KIB;
 use crate::base::number::small;
 use crate::base::position::Position;
-use crate::base::queue::{Batch, ChannelKey, Delivery, Gap, GapReason, Message, ShardIndex};
+use crate::base::queue::{Batch, ChannelKey, Delivery, Gap, GapReason, Message, Read, ShardIndex};
 use crate::base::time::Time;
 use crate::reader::channels::ChannelId;
+use crate::reader::lent::Lent;
 use crate::reader::sequence::Sequence;
 
 #[derive(Debug)]
@@ -28,8 +27,10 @@ pub(super) struct Router {
     /// By the index of the channel's id.
     routes: Vec<SmallVec<[Route; 2]>>,
     shards: Vec<Outbox>,
-    /// The payloads of the read at hand.
-    chunk: Vec<u8>,
+    /// What the read at hand has given so far.
+    read: Read,
+    /// Reads that the shards may still have, to be filled again.
+    lent: Lent,
     /// Bytes that wait, for all shards.
     bytes: usize,
     /// Outboxes above half of the bound.
@@ -47,10 +48,6 @@ pub(super) struct Route {
 /// What waits for one shard.
 #[derive(Debug, Default)]
 struct Outbox {
-    /// Of the read at hand.
-    messages: Vec<Message>,
-    /// How many messages the last batch had: the next list is made that large at once.
-    messages_before: usize,
     waiting: VecDeque<Delivery>,
     /// The sum of the waiting items' `queue_bytes`.
     bytes: usize,
@@ -69,7 +66,8 @@ impl Router {
         Self {
             routes: Vec::new(),
             shards: (0..shards).map(|_| Outbox::default()).collect(),
-            chunk: Vec::new(),
+            read: Read { messages: (0..shards).map(|_| Vec::new()).collect(), ..Read::default() },
+            lent: Lent::default(),
             bytes: 0,
             crowded: 0,
             spill_bytes_max,
@@ -115,45 +113,42 @@ impl Router {
         if routes.is_empty() {
             return;
         }
-        let start = small(self.chunk.len());
-        self.chunk.extend_from_slice(payload);
+        let start = small(self.read.chunk.len());
+        self.read.chunk.extend_from_slice(payload);
         let length = small(payload.len());
         for route in routes {
             let message = Message { channel: route.channel, position, start, length };
-            let shard = &mut self.shards[route.shard.index()];
-            if shard.messages.is_empty() {
-                shard.messages.reserve(shard.messages_before);
-            }
-            shard.messages.push(message);
+            self.read.messages[route.shard.index()].push(message);
         }
     }
 
     /// Closes the batches at hand. Returns the shards that from here on are owed a gap.
     pub(super) fn seal(&mut self, received_at: Time) -> SmallVec<[ShardIndex; 1]> {
         let mut overflowed = SmallVec::new();
-        if self.chunk.is_empty() && self.shards.iter().all(|shard| shard.messages.is_empty()) {
+        if self.read.messages.iter().all(Vec::is_empty) {
             return overflowed;
         }
-        let chunk = self.take_chunk();
+        self.read.received_at = received_at;
+        let read = self.lent.share(&mut self.read);
         for index in (0..).take(self.shards.len()).map(ShardIndex) {
-            let shard = &mut self.shards[index.index()];
-            if shard.messages.is_empty() {
+            if read.messages[index.index()].is_empty() {
                 continue;
             }
-            let messages = shard.take_messages();
-            let batch = Batch { chunk: chunk.clone(), received_at, messages };
+            let batch = Batch::new(Arc::clone(&read), index);
+            let shard = &mut self.shards[index.index()];
             if shard.takes(batch.queue_bytes(), self.spill_bytes_max) {
                 self.put(index, Delivery::Batch(batch));
             } else if shard.owe(&batch) {
                 overflowed.push(index);
             }
         }
+        self.lent.keep(read);
         overflowed
     }
 
     /// Puts an item behind everything that waits for the shard. The batches at hand must have been sealed.
     pub(super) fn push(&mut self, shard: ShardIndex, delivery: Delivery) {
-        assert!(self.shards[shard.index()].messages.is_empty(), "messages that came before go before");
+        assert!(self.read.messages[shard.index()].is_empty(), "messages that came before go before");
         self.put(shard, delivery);
     }
 
@@ -214,17 +209,6 @@ impl Router {
         Some(delivery)
     }
 
-    /// The payloads at hand, in memory exactly as large: what a batch pins is what the queue counts. The buffer they
-    /// were gathered in stays warm, unless it is so large that handing it over costs less than a copy.
-    fn take_chunk(&mut self) -> Bytes {
-        if self.chunk.len() > CHUNK_BYTES_KEPT {
-            return Bytes::from(std::mem::take(&mut self.chunk).into_boxed_slice());
-        }
-        let chunk = Bytes::copy_from_slice(&self.chunk);
-        self.chunk.clear();
-        chunk
-    }
-
     /// Bytes that wait, for all shards.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -232,16 +216,6 @@ impl Router {
 }
 
 impl Outbox {
-    /// The messages of the read at hand, in a list that is not much larger than they are: it waits in the queue.
-    fn take_messages(&mut self) -> Vec<Message> {
-        let mut messages = std::mem::take(&mut self.messages);
-        self.messages_before = messages.len();
-        if messages.capacity() / 2 > messages.len() {
-            messages.shrink_to_fit();
-        }
-        messages
-    }
-
     /// Whether a batch of so many bytes can wait here. An empty outbox takes a batch of any size: else a message larger
     /// than the bound would never pass.
     fn takes(&self, bytes: usize, bytes_max: usize) -> bool {
@@ -250,14 +224,11 @@ impl Outbox {
 
     /// Drops the batch and owes a gap. Whether a gap is owed from here on that was not before.
     fn owe(&mut self, batch: &Batch) -> bool {
-        let first = batch.messages.first().expect("a batch has a message").position;
+        let first = batch.messages().first().expect("a batch has a message").position;
         let overflows = self.owed.is_none();
         let from = Position(first.0 - 1);
         let owed = self.owed.get_or_insert_with(|| Owed { from, channels: BTreeSet::new() });
-        owed.channels.extend(batch.messages.iter().map(|message| message.channel));
+        owed.channels.extend(batch.messages().iter().map(|message| message.channel));
         overflows
     }
 }
-
-/// Beyond a read of ordinary messages.
-const CHUNK_BYTES_KEPT: usize = 256 * KIB;

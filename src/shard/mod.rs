@@ -222,16 +222,21 @@ impl Shard {
     // Hot: once per message; encodes once per wire format, nothing here costs per subscriber.
     fn batch(&mut self, batch: &Batch) {
         let (mut frames, mut invalid, mut plain) = (0, 0, 0);
-        for message in &batch.messages {
+        for message in batch.messages() {
             let payload = batch.payload(message);
             let (epoch, position) = (self.epoch, message.position);
-            self.hub.append(message.channel, position, batch.received_at, |format, channel, mode, bytes| {
-                let event = Event { epoch, position, channel, payload, mode };
-                let encoded = WireFormat::ALL[format].encode(&event, bytes);
-                frames += 1;
-                invalid += u64::from(encoded.invalid_utf8);
-                plain += u64::from(encoded.plain_envelope);
-            });
+            self.hub.append(
+                message.channel,
+                position,
+                batch.received_at(),
+                |format, channel, mode, bytes| {
+                    let event = Event { epoch, position, channel, payload, mode };
+                    let encoded = WireFormat::ALL[format].encode(&event, bytes);
+                    frames += 1;
+                    invalid += u64::from(encoded.invalid_utf8);
+                    plain += u64::from(encoded.plain_envelope);
+                },
+            );
         }
         self.counters.cells.frames_encoded.add(frames);
         self.counters.cells.invalid_utf8.add(invalid);

@@ -237,7 +237,7 @@ fn delivery(item: &Delivery) -> String {
     match item {
         Delivery::Batch(batch) => {
             text.push_str("batch");
-            for message in &batch.messages {
+            for message in batch.messages() {
                 let payload = batch.payload(message).escape_ascii();
                 write!(text, " {}:k{}:{payload}", message.position.0, message.channel.index).unwrap();
             }

@@ -15,8 +15,8 @@ use crate::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
 use crate::base::disconnect::Disconnect;
 use crate::base::position::Position;
 use crate::base::queue::{
-    ChannelKey, GapReason, JoinGap, JoinOutcome, Joined, Message, PublishOutcome, Published, Reach, Replayed,
-    Since,
+    ChannelKey, GapReason, JoinGap, JoinOutcome, Joined, Message, PublishOutcome, Published, Reach, Read,
+    Replayed, Since,
 };
 use crate::base::socket::{HangUp, Listener};
 use crate::protocol::admin::AdminPage;
@@ -176,8 +176,8 @@ impl Bench {
             chunk.extend_from_slice(text.as_bytes());
             list.push(Message { channel, position: Position(position), start, length });
         }
-        let batch = Batch { chunk: Bytes::from(chunk), received_at: self.now, messages: list };
-        self.input(Input::Delivery(Delivery::Batch(batch)));
+        let read = Read { chunk, received_at: self.now, messages: vec![list] };
+        self.input(Input::Delivery(Delivery::Batch(Batch::new(Arc::new(read), ShardIndex(0)))));
     }
 
     /// What the slot's client has received since the last look, without the response head.
