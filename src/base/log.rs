@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 
+use crate::base::limits::MIB;
 use crate::base::number::index;
 use crate::base::position::Position;
 use crate::base::time::Time;
@@ -42,9 +43,16 @@ pub struct Buffer {
 }
 
 /// Buffers of logs that are empty at present, so that a channel that speaks now and then allocates nothing.
+///
+/// Bounded by bytes, not by count: one read may bring messages of hundreds of channels, and each wants a buffer at once.
 #[derive(Debug, Default)]
-#[allow(clippy::vec_box)] // A log holds a box, so that an empty one is 24 bytes; the box moves to and fro whole.
-pub struct Spares(Vec<Box<Buffer>>);
+pub struct Spares {
+    #[allow(clippy::vec_box)]
+    // A log holds a box, so that an empty one is 24 bytes; the box moves to and fro whole.
+    buffers: Vec<Box<Buffer>>,
+    /// The sum of what the buffers hold in memory; at most `SPARES_BYTES_MAX`.
+    bytes: usize,
+}
 
 impl Log {
     /// Appends one frame, whose bytes `write` puts behind what is there; returns its length.
@@ -164,23 +172,34 @@ impl Log {
 
 impl Spares {
     fn take(&mut self) -> Box<Buffer> {
-        self.0.pop().unwrap_or_default()
+        let Some(buffer) = self.buffers.pop() else { return Box::default() };
+        self.bytes -= buffer.memory();
+        buffer
     }
 
     fn give(&mut self, buffer: Option<Box<Buffer>>) {
         let Some(mut buffer) = buffer else { return };
-        if self.0.len() < SPARES_MAX && buffer.bytes.capacity() <= SPARE_BYTES_MAX {
+        let memory = buffer.memory();
+        if memory <= SPARE_BYTES_MAX && self.bytes + memory <= SPARES_BYTES_MAX {
             buffer.bytes.clear();
             buffer.frames.clear();
             buffer.dropped = 0;
-            self.0.push(buffer);
+            self.bytes += memory;
+            self.buffers.push(buffer);
         }
     }
 }
 
-/// At most 64 spares of at most 64 KiB: 4 MiB a shard.
-const SPARES_MAX: usize = 64;
-const SPARE_BYTES_MAX: usize = 64 * 1_024;
+impl Buffer {
+    /// What it takes up, whatever lies in it.
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity() + self.frames.capacity() * size_of::<Frame>()
+    }
+}
+
+/// Of all spares of a shard, and of one: a log that was larger was one with laggards.
+const SPARES_BYTES_MAX: usize = 4 * MIB;
+const SPARE_BYTES_MAX: usize = MIB;
 
 static EMPTY: VecDeque<Frame> = VecDeque::new();
 
@@ -248,10 +267,28 @@ mod tests {
     fn a_log_that_is_emptied_leaves_its_buffer_to_the_next() {
         let (mut first, mut spares) = log(&[(1, "one")]);
         first.clear(&mut spares);
-        assert_eq!(spares.0.len(), 1);
+        assert_eq!(spares.buffers.len(), 1);
+        assert!(spares.bytes > 0);
         let mut second = Log::default();
         second.append(Position(2), Time::ZERO, &mut spares, |bytes| bytes.extend_from_slice(b"two"));
-        assert!(spares.0.is_empty());
+        assert_eq!((spares.buffers.len(), spares.bytes), (0, 0));
         assert_eq!(second.slice(0, 3), b"two");
+    }
+
+    #[test]
+    fn so_many_bytes_of_spares_are_kept_and_none_of_a_log_that_grew_out_of_measure() {
+        let mut spares = Spares::default();
+        let mut logs: Vec<Log> = (0..1_000).map(|_| Log::default()).collect();
+        for log in &mut logs {
+            let text = [b'x'; 10_000];
+            log.append(Position(1), Time::ZERO, &mut spares, |bytes| bytes.extend_from_slice(&text));
+        }
+        logs.iter_mut().for_each(|log| assert_eq!(log.clear(&mut spares), 10_000));
+        assert!((SPARES_BYTES_MAX - 11_000..=SPARES_BYTES_MAX).contains(&spares.bytes), "{}", spares.bytes);
+        let mut spares = Spares::default();
+        let large = vec![b'x'; SPARE_BYTES_MAX];
+        logs[0].append(Position(2), Time::ZERO, &mut spares, |bytes| bytes.extend_from_slice(&large));
+        logs[0].clear(&mut spares);
+        assert_eq!((spares.buffers.len(), spares.bytes), (0, 0));
     }
 }
