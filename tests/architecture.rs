@@ -45,6 +45,9 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 /// Files that may hold `unsafe`: a path, or a folder with a slash at its end.
 const UNSAFE: &[&str] = &["driver/sys.rs", "driver/sys/", "driver/uring/ring.rs"];
 
+/// The same for tests and benches, relative to the package: an allocator that counts cannot be written without.
+const UNSAFE_IN_TESTS: &[&str] = &["tests/allocations.rs"];
+
 #[test]
 fn imports_only_go_down() {
     assert_none(findings(rising_imports));
@@ -58,6 +61,21 @@ fn only_the_outermost_modules_touch_the_world_outside() {
 #[test]
 fn unsafe_is_written_in_the_named_files_alone() {
     assert_none(findings(|file, _| misplaced_unsafe(file)));
+}
+
+#[test]
+fn tests_and_benches_do_without_unsafe_but_for_the_named_ones() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["tests", "benches"].map(|folder| sources_below(package, &package.join(folder)));
+    let found: BTreeMap<String, bool> = files
+        .into_iter()
+        .flatten()
+        .map(|file| (file.path.clone(), has_unsafe(&file).next().is_some()))
+        .collect();
+    for (path, has_unsafe) in &found {
+        assert_eq!(*has_unsafe, UNSAFE_IN_TESTS.contains(&path.as_str()), "{path}");
+    }
+    assert!(UNSAFE_IN_TESTS.iter().all(|path| found.contains_key(*path)));
 }
 
 #[test]
@@ -290,10 +308,13 @@ fn misplaced_unsafe(file: &Source) -> Vec<String> {
     if UNSAFE.iter().any(|named| is_here(named)) {
         return Vec::new();
     }
-    lines(&file.code)
-        .filter(|(_, line)| has_word(line, "unsafe") || has_word(line, "unsafe_code"))
-        .map(|(offset, _)| file.finding(offset, "unsafe outside the files that may hold it"))
-        .collect()
+    has_unsafe(file).map(|offset| file.finding(offset, "unsafe outside the files that may hold it")).collect()
+}
+
+/// Where the file says `unsafe`, or permits it.
+fn has_unsafe(file: &Source) -> impl Iterator<Item = usize> {
+    let is_meant = |line: &str| has_word(line, "unsafe") || has_word(line, "unsafe_code");
+    lines(&file.code).filter(move |(_, line)| is_meant(line)).map(|(offset, _)| offset)
 }
 
 /// Every module of the first level that the code names by a path from the crate's root, and where.
@@ -483,8 +504,15 @@ fn assert_none(findings: Vec<String>) {
 /// Every Rust file under `src/`, in a fixed order.
 fn sources() -> Vec<Source> {
     let root = source_root();
+    let sources = sources_below(&root, &root);
+    assert!(sources.len() > 20, "src/ has been found");
+    sources
+}
+
+/// Every Rust file in the folder or below, named by its path from `root`.
+fn sources_below(root: &Path, folder: &Path) -> Vec<Source> {
     let mut paths = Vec::new();
-    let mut folders = vec![root.clone()];
+    let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of sources can be listed") {
             let path = entry.expect("a folder of sources can be listed").path();
@@ -496,8 +524,7 @@ fn sources() -> Vec<Source> {
         }
     }
     paths.sort();
-    assert!(paths.len() > 20, "src/ has been found");
-    paths.iter().map(|path| Source::new(&relative(path, &root), &read(path))).collect()
+    paths.iter().map(|path| Source::new(&relative(path, root), &read(path))).collect()
 }
 
 fn relative(path: &Path, root: &Path) -> String {
