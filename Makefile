@@ -9,7 +9,7 @@ ARGUMENTS ?= --help
 
 .PHONY: help
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check
 check: ## The inner loop: format, lints, unit tests. Under a minute when warm; installs nothing.
@@ -36,6 +36,10 @@ sim: ## The simulator with SEEDS random schedules (make sim SEEDS=5000).
 .PHONY: reference
 reference: ## Writes the generated pages under docs/ and the example file from the tables in the code.
 	COURIER_WRITE_REFERENCE=1 UPDATE_DOCS=1 cargo test $(FEATURES) --locked --quiet --test reference --test protocol_docs
+
+.PHONY: instructions
+instructions: ## Instructions per delivery, connection and heartbeat in user space, and where they go (needs valgrind).
+	./scripts/instructions
 
 .PHONY: loadtest
 loadtest: ## The load generator against a courier that runs (make loadtest ARGUMENTS="fanout --help").
