@@ -22,7 +22,7 @@ test: tools ## Everything: installs what is missing, then lints, documentation, 
 	./scripts/test
 
 .PHONY: tools
-tools: ## Installs only what the tests need and is missing (redis-server, nginx, Chromium, Node, Python, redis-py).
+tools: ## Installs only what the tests need and is missing (redis-server, nginx, nchan, Chromium, Node, Python, redis-py).
 	./scripts/install-test-tools
 
 .PHONY: loom

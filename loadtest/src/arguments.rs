@@ -119,7 +119,8 @@ pub struct Common {
     /// Rounds; shown are medians and how far the rounds lie apart
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub rounds: u16,
-    /// Who is measured, in turn [default: courier,send-loop,ring-loop; with --target: target]
+    /// Who is measured, in turn [default: courier,send-loop,ring-loop and, if it is
+    /// installed, nchan; with --target: target]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub contenders: Vec<ContenderName>,
     /// Write everything that was measured to this file
@@ -194,10 +195,16 @@ impl Common {
 pub enum ContenderName {
     /// courier, started here with one shard for each CPU of the server
     Courier,
+    /// courier on a Redis that is started here too (or that of --redis)
+    CourierRedis,
     /// The floor: a loop of send(2), started here
     SendLoop,
     /// The floor with io_uring: SENDs in bulk, started here
     RingLoop,
+    /// nginx with the nchan module in memory mode, fed over HTTP; started here
+    Nchan,
+    /// The same in Redis `nostore` mode, fed through a Redis that is started here too (or that of --redis)
+    NchanRedis,
     /// The running server of --target
     Target,
 }

@@ -18,6 +18,8 @@ use crate::url::HttpUrl;
 pub enum Observer {
     /// A process of this machine.
     Process(u32),
+    /// Processes of this machine that share memory.
+    Processes(Vec<u32>),
     /// A process that exposes `process_*` metrics.
     Metrics(HttpUrl),
     /// Nothing is known but what the subscribers see.
@@ -37,6 +39,15 @@ impl Observer {
         match self {
             Self::Blind => Ok(None),
             Self::Process(pid) => process_cpu(*pid).map(Some),
+            Self::Processes(pids) => {
+                let mut sum = CpuTime { run_nanos: 0, wait_nanos: Some(0) };
+                for &pid in pids {
+                    let time = process_cpu(pid)?;
+                    sum.run_nanos += time.run_nanos;
+                    sum.wait_nanos = sum.wait_nanos.zip(time.wait_nanos).map(|(sum, wait)| sum + wait);
+                }
+                Ok(Some(sum))
+            }
             Self::Metrics(url) => {
                 let seconds = metric(&fetch(url)?, "process_cpu_seconds_total");
                 Ok(seconds.map(|seconds| CpuTime { run_nanos: nanos(seconds), wait_nanos: None }))
@@ -49,6 +60,10 @@ impl Observer {
         match self {
             Self::Blind => Ok(None),
             Self::Process(pid) => anonymous_bytes(*pid).map(Some),
+            Self::Processes(pids) => {
+                let bytes = |&pid| Ok(anonymous_bytes(pid)? + share_of_shared_bytes(pid));
+                pids.iter().map(bytes).sum::<Result<u64, Trouble>>().map(Some)
+            }
             Self::Metrics(url) => {
                 // A count of bytes below 2^52.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -90,6 +105,12 @@ fn anonymous_bytes(pid: u32) -> Result<u64, Trouble> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(path).map_err(Trouble::doing("read the server's status"))?;
     kibibytes(&text, "RssAnon:").ok_or_else(|| Trouble::Process("status has no RssAnon line".to_owned()))
+}
+
+/// This process's part of the memory that it shares with the others; 0 where that cannot be read.
+fn share_of_shared_bytes(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    kibibytes(&text, "Pss_Shmem:").unwrap_or_default()
 }
 
 /// `run wait timeslices`.

@@ -13,9 +13,18 @@ use crate::trouble::Trouble;
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    ending: Ending,
     name: String,
     /// The last bytes that it wrote to its standard error, for when it ends unexpectedly.
     words: Arc<Mutex<Vec<u8>>>,
+}
+
+/// What ends a process, when its handle is dropped or this process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Kill,
+    /// For one that has processes of its own to end first; killed if it takes too long.
+    Terminate,
 }
 
 /// A command that starts this very program again, also when its file was replaced by a new build in the meantime.
@@ -28,9 +37,9 @@ pub fn this_program() -> Command {
 impl Process {
     /// Starts `command` on `cpus`, or anywhere if there are none. Must be called by a thread that lives as long as the
     /// process is needed: the kernel ends the process with that thread.
-    pub fn start(mut command: Command, cpus: &[usize]) -> Result<Self, Trouble> {
+    pub fn start(mut command: Command, cpus: &[usize], ending: Ending) -> Result<Self, Trouble> {
         let name = command.get_program().to_string_lossy().into_owned();
-        sys::bind_child(&mut command, cpus.to_vec());
+        sys::bind_child(&mut command, cpus.to_vec(), ending.signal());
         let mut child = command
             .stderr(Stdio::piped())
             .spawn()
@@ -48,7 +57,7 @@ impl Process {
                 }
             });
         }
-        Ok(Self { child, name, words })
+        Ok(Self { child, ending, name, words })
     }
 
     pub fn id(&self) -> u32 {
@@ -95,12 +104,31 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.ending == Ending::Terminate {
+            sys::terminate(&self.child);
+            let deadline = Instant::now() + TERMINATE_TIMEOUT;
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(TERMINATE_INTERVAL);
+            }
+        }
         // Both fail only if it is gone already, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
+impl Ending {
+    fn signal(self) -> i32 {
+        match self {
+            Self::Kill => libc::SIGKILL,
+            Self::Terminate => libc::SIGTERM,
+        }
+    }
+}
+
+/// Thousands of connections take a moment to close.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
+const TERMINATE_INTERVAL: Duration = Duration::from_millis(2);
 const WORDS_BYTES: usize = 2_048;
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -112,7 +140,7 @@ mod tests {
     fn a_process_is_gone_when_its_handle_is() {
         let mut command = Command::new("sleep");
         command.arg("60");
-        let process = Process::start(command, &[]).unwrap();
+        let process = Process::start(command, &[], Ending::Kill).unwrap();
         let path = format!("/proc/{}", process.id());
         assert!(std::path::Path::new(&path).exists());
         drop(process);

@@ -8,7 +8,7 @@ use std::mem::size_of;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// CLOCK_MONOTONIC in nanoseconds: the same clock in every process of this machine.
@@ -62,16 +62,24 @@ pub fn run_on(cpus: &[usize]) -> io::Result<()> {
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) }).map(drop)
 }
 
-/// Makes `command` start on `cpus` (anywhere if there are none), and die with the thread that starts it, so that not
-/// even a kill -9 of this process leaves one running.
-pub fn bind_child(command: &mut Command, cpus: Vec<usize>) {
+/// Makes `command` start on `cpus` (anywhere if there are none), and have `signal` when the thread that starts it dies,
+/// so that not even a kill -9 of this process leaves one running.
+pub fn bind_child(command: &mut Command, cpus: Vec<usize>, signal: i32) {
     let start = move || {
         // SAFETY: prctl with PR_SET_PDEATHSIG takes a signal number and touches no memory.
-        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) })?;
         if cpus.is_empty() { Ok(()) } else { run_on(&cpus) }
     };
     // SAFETY: between fork and exec `start` makes two system calls and neither allocates nor locks.
     unsafe { command.pre_exec(start) };
+}
+
+/// Asks a process to end.
+pub fn terminate(child: &Child) {
+    let Ok(pid) = libc::pid_t::try_from(child.id()) else { return };
+    // SAFETY: kill(2) takes plain numbers. The process has not been waited for, so its id is nobody else's; that it has
+    // ended already is the only error, and what is wanted.
+    let _ = unsafe { libc::kill(pid, libc::SIGTERM) };
 }
 
 /// Starts a connection without waiting for it. It is reset when dropped: no TIME_WAIT, so that its port is free for

@@ -34,6 +34,20 @@ impl HttpUrl {
     }
 }
 
+/// For a query: everything but unreserved characters (RFC 3986, section 2.3).
+pub fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for &byte in text.as_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 impl fmt::Display for HttpUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "http://{}{}", self.authority(), self.path)
@@ -58,5 +72,10 @@ mod tests {
         for bad in ["https://a", "a:80", "http://", "http://a:x"] {
             assert!(HttpUrl::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_channel_is_escaped_in_a_query() {
+        assert_eq!(percent_encoded("news.sport/ü &"), "news.sport%2F%C3%BC%20%26");
     }
 }

@@ -17,7 +17,7 @@ use crate::contender::Server;
 use crate::contender::commands::Commands;
 use crate::contender::ring::{Ring, Short};
 use crate::machine::Placement;
-use crate::process::{Process, this_program};
+use crate::process::{Ending, Process, this_program};
 use crate::publisher::{Intake, RedisUrl};
 use crate::sys::{self, Epoll, Interest, Ready};
 use crate::trouble::Trouble;
@@ -27,7 +27,7 @@ pub fn start(volley: BareVolley, placement: &Placement) -> Result<Server, Troubl
     let mut command = this_program();
     let name = volley.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     command.args(["bare-server", &name]).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut process = Process::start(command, &placement.server)?;
+    let mut process = Process::start(command, &placement.server, Ending::Kill)?;
     let mut line = String::new();
     if let Some(output) = process.output() {
         BufReader::new(output).read_line(&mut line).map_err(Trouble::doing("hear from the bare loop"))?;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::arguments::Common;
-use crate::contender::{Server, free_address, wait_until_up};
+use crate::contender::{Server, free_address, redis, wait_until_up};
 use crate::machine::Placement;
-use crate::process::Process;
+use crate::process::{Ending, Process};
 use crate::publisher::{Intake, RedisUrl};
 use crate::sys;
 use crate::trouble::Trouble;
@@ -34,17 +34,32 @@ pub fn find(common: &Common) -> Result<PathBuf, Trouble> {
     })
 }
 
+/// Where its messages come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Its own broker.
+    Broker,
+    Redis(RedisUrl),
+    /// A Redis that is started with it.
+    OwnRedis,
+}
+
 pub fn start(
     program: &Path,
-    redis: Option<&RedisUrl>,
+    source: &Source,
     placement: &Placement,
     connections: usize,
 ) -> Result<Server, Trouble> {
+    let (redis_process, redis_url) = match source {
+        Source::Broker => (None, None),
+        Source::Redis(url) => (None, Some(url.clone())),
+        Source::OwnRedis => redis::start(placement).map(|(process, url)| (Some(process), Some(url)))?,
+    };
     let (web, admin, broker) = (free_address()?, free_address()?, free_address()?);
     let mut command = Command::new(program);
     command.args(["--public", "*", "--heartbeat", "0s", "--log-level", "warn"]);
     command.args(["--listen", &web.to_string(), "--admin", &admin.to_string()]);
-    let publish = match redis {
+    let publish = match &redis_url {
         None => {
             command.args(["--broker", &broker.to_string()]);
             RedisUrl::local(broker)
@@ -61,12 +76,14 @@ pub fn start(
         command.args(["--shards", &shards.to_string(), "--cpus", &cpus.join(",")]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    let mut process = Process::start(command, &placement.server)?;
+    let mut process = Process::start(command, &placement.server, Ending::Kill)?;
     wait_until_up(&mut process, web)?;
-    if redis.is_none() {
+    if redis_url.is_none() {
         wait_until_up(&mut process, broker)?;
     }
-    Ok(Server::started(process, web, Intake::Publish(publish)))
+    let mut server = Server::started(process, web, Intake::Publish(publish));
+    server.further.extend(redis_process);
+    Ok(server)
 }
 
 /// A shard for each CPU, or as many as hold the connections: the kernel spreads them by a hash, so no shard is meant to

@@ -6,6 +6,8 @@
 pub mod bare;
 pub mod commands;
 pub mod courier;
+pub mod nchan;
+pub mod redis;
 pub mod ring;
 
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -22,7 +24,8 @@ use crate::url::HttpUrl;
 
 #[derive(Debug, Clone)]
 pub enum Contender {
-    Courier { program: PathBuf, redis: Option<RedisUrl> },
+    Courier { program: PathBuf, source: courier::Source },
+    Nchan { nginx: nchan::Nginx, source: nchan::Source },
     Bare(BareVolley),
     Target { url: HttpUrl, redis: RedisUrl, observer: Observer },
 }
@@ -38,12 +41,16 @@ pub struct Server {
     pub observer: Observer,
     /// None for one that was running already.
     process: Option<Process>,
+    /// Processes that it needs, and its folder; they go after it, in this order.
+    further: Vec<Process>,
+    folder: Option<nchan::Folder>,
 }
 
 /// The contenders that the command line asks for.
 pub fn contenders(common: &Common) -> Result<Vec<Contender>, Trouble> {
     let names = match (&common.contenders[..], &common.target) {
-        ([], None) => &[ContenderName::Courier, ContenderName::SendLoop, ContenderName::RingLoop][..],
+        ([], None) if nchan::Nginx::find().is_none() => &DEFAULT_WITHOUT_NCHAN[..],
+        ([], None) => &DEFAULT[..],
         ([], Some(_)) => &[ContenderName::Target][..],
         (names, _) => names,
     };
@@ -54,7 +61,16 @@ pub fn contenders(common: &Common) -> Result<Vec<Contender>, Trouble> {
         .iter()
         .map(|name| match name {
             ContenderName::Courier => {
-                Ok(Contender::Courier { program: courier::find(common)?, redis: common.redis.clone() })
+                let source = common.redis.clone().map_or(courier::Source::Broker, courier::Source::Redis);
+                Ok(Contender::Courier { program: courier::find(common)?, source })
+            }
+            ContenderName::CourierRedis => {
+                let source = common.redis.clone().map_or(courier::Source::OwnRedis, courier::Source::Redis);
+                Ok(Contender::Courier { program: courier::find(common)?, source })
+            }
+            ContenderName::Nchan => nchan(nchan::Source::Post),
+            ContenderName::NchanRedis => {
+                nchan(common.redis.clone().map_or(nchan::Source::OwnRedis, nchan::Source::Redis))
             }
             ContenderName::SendLoop => Ok(Contender::Bare(BareVolley::SendLoop)),
             ContenderName::RingLoop => Ok(Contender::Bare(BareVolley::RingLoop)),
@@ -66,16 +82,22 @@ pub fn contenders(common: &Common) -> Result<Vec<Contender>, Trouble> {
 impl Contender {
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Courier { source: courier::Source::OwnRedis, .. } => "courier-redis",
             Self::Courier { .. } => "courier",
+            Self::Nchan { source: nchan::Source::Post, .. } => NCHAN,
+            Self::Nchan { .. } => "nchan-redis",
             Self::Bare(BareVolley::SendLoop) => "send(2) loop",
-            Self::Bare(BareVolley::RingLoop) => "io_uring loop",
+            Self::Bare(BareVolley::RingLoop) => RING_LOOP,
             Self::Target { .. } => "target",
         }
     }
 
-    /// Whether this is what the others are compared with.
-    pub fn is_floor(&self) -> bool {
-        matches!(self, Self::Bare(BareVolley::SendLoop))
+    /// How it is configured, where that is more than its name says.
+    pub fn configuration(&self, placement: &Placement, connections: usize) -> Option<String> {
+        match self {
+            Self::Nchan { nginx, source } => Some(nchan::specimen(nginx, source, connections, placement)),
+            Self::Courier { .. } | Self::Bare(_) | Self::Target { .. } => None,
+        }
     }
 
     pub fn starts_server(&self) -> bool {
@@ -85,9 +107,8 @@ impl Contender {
     /// Starts it for so many connections.
     pub fn start(&self, placement: &Placement, connections: usize) -> Result<Server, Trouble> {
         match self {
-            Self::Courier { program, redis } => {
-                courier::start(program, redis.as_ref(), placement, connections)
-            }
+            Self::Courier { program, source } => courier::start(program, source, placement, connections),
+            Self::Nchan { nginx, source } => nchan::start(nginx, source, connections, placement),
             Self::Bare(volley) => bare::start(*volley, placement),
             Self::Target { url, redis, observer } => Ok(Server {
                 target: resolve(url)?,
@@ -95,6 +116,8 @@ impl Contender {
                 intake: Intake::Publish(redis.clone()),
                 observer: observer.clone(),
                 process: None,
+                further: Vec::new(),
+                folder: None,
             }),
         }
     }
@@ -104,18 +127,38 @@ impl Server {
     /// A server that was started here.
     fn started(process: Process, target: SocketAddr, intake: Intake) -> Self {
         let observer = Observer::Process(process.id());
-        Self { target, host: target.to_string(), intake, observer, process: Some(process) }
+        let (process, further, folder) = (Some(process), Vec::new(), None);
+        Self { target, host: target.to_string(), intake, observer, process, further, folder }
     }
 
     /// An error if it has ended.
     pub fn check(&mut self) -> Result<(), Trouble> {
-        self.process.as_mut().map_or(Ok(()), Process::check)
+        self.process.iter_mut().chain(&mut self.further).try_for_each(Process::check)
     }
 
     /// An error if it has ended, or is about to: its connections broke.
     pub fn check_after_failure(&mut self) -> Result<(), Trouble> {
         self.process.as_mut().map_or(Ok(()), |process| process.check_within(END_TIMEOUT))
     }
+}
+
+/// What others are compared with.
+pub const RING_LOOP: &str = "io_uring loop";
+pub const NCHAN: &str = "nchan";
+
+const DEFAULT: [ContenderName; 4] =
+    [ContenderName::Courier, ContenderName::SendLoop, ContenderName::RingLoop, ContenderName::Nchan];
+const DEFAULT_WITHOUT_NCHAN: [ContenderName; 3] =
+    [ContenderName::Courier, ContenderName::SendLoop, ContenderName::RingLoop];
+
+fn nchan(source: nchan::Source) -> Result<Contender, Trouble> {
+    let nginx = nchan::Nginx::find().ok_or_else(|| {
+        Trouble::Usage(
+            "nginx with the nchan module is not installed (Debian's packages nginx and libnginx-mod-nchan)"
+                .to_owned(),
+        )
+    })?;
+    Ok(Contender::Nchan { nginx, source })
 }
 
 fn target(common: &Common) -> Result<Contender, Trouble> {

@@ -4,7 +4,7 @@
 //! The fields were read off `MONITOR` of a Redis between two nchan 1.3.6. A node that receives a message in this mode
 //! numbers it itself, so that its time and its tag need not rise.
 
-/// nchan's name on Redis for a channel of the group `loadtest`.
+/// nchan's name on Redis for a channel of the group `loadtest`; `name` as it stands in a query.
 pub fn channel(name: &str, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(b"{channel:");
     bytes.extend_from_slice(GROUP.as_bytes());

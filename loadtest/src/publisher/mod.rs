@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::payload::{Payload, Stamp};
 use crate::sys;
 use crate::trouble::Trouble;
-use crate::url::HttpUrl;
+use crate::url::{HttpUrl, percent_encoded};
 
 pub use redis::RedisUrl;
 use reply::Replies;
@@ -94,7 +94,7 @@ impl Publisher {
             }
             Intake::PublishEnvelope(_) => {
                 self.scratch.clear();
-                envelope::channel(channel, &mut self.scratch);
+                envelope::channel(&percent_encoded(channel), &mut self.scratch);
                 let name_bytes = self.scratch.len();
                 envelope::write(&self.message, &mut self.scratch);
                 let (name, envelope) = self.scratch.split_at(name_bytes);
@@ -176,6 +176,7 @@ fn command(words: &[&[u8]], requests: &mut Vec<u8>) {
 /// An empty content type: nchan passes it on with each message otherwise.
 fn post(url: &HttpUrl, channel: &str, body: &[u8], requests: &mut Vec<u8>) {
     let (before, after) = url.path.split_once("{channel}").unwrap_or((&url.path, ""));
+    let channel = percent_encoded(channel);
     put(requests, format_args!("POST {before}{channel}{after} HTTP/1.1\r\nHost: {}\r\n", url.authority()));
     put(requests, format_args!("Content-Type:\r\nContent-Length: {}\r\n\r\n", body.len()));
     requests.extend_from_slice(body);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::arguments::FanoutArguments;
-use crate::contender::Contender;
+use crate::contender::{Contender, NCHAN, RING_LOOP};
 use crate::payload::{Payload, Stamp};
 use crate::publisher::Publisher;
 use crate::report::{Align, Report, Table, share, spread, thousands};
@@ -38,7 +38,8 @@ pub struct Round {
 struct Summary {
     contender: &'static str,
     cpu_nanos_per_delivery: Option<Spread>,
-    multiple_of_floor: Option<Spread>,
+    multiple_of_ring_loop: Option<Spread>,
+    multiple_of_nchan: Option<Spread>,
     latency: Option<Percentiles>,
     delivered: u64,
     expected: u64,
@@ -178,11 +179,11 @@ fn summary(trial: &Trial<Round>, trials: &[Trial<Round>]) -> Summary {
         expected += round.tally.expected;
     }
     let figure = |round: &Round| round.cpu_nanos_per_delivery;
-    let floor = trials.iter().find(|trial| trial.is_floor);
     Summary {
         contender: trial.contender,
         cpu_nanos_per_delivery: Spread::of(trial.measured().filter_map(figure)),
-        multiple_of_floor: floor.and_then(|floor| Spread::of(trial.multiples(floor, figure))),
+        multiple_of_ring_loop: trial.multiples_of(trials, RING_LOOP, figure),
+        multiple_of_nchan: trial.multiples_of(trials, NCHAN, figure),
         latency: latencies.percentiles(),
         delivered,
         expected,
@@ -193,7 +194,8 @@ fn table(summaries: &[Summary]) -> Table {
     let mut table = Table::new(&[
         ("contender", Align::Left),
         ("CPU us per delivery", Align::Right),
-        ("x floor", Align::Right),
+        ("x io_uring loop", Align::Right),
+        ("x nchan", Align::Right),
         ("p50 ms", Align::Right),
         ("p99 ms", Align::Right),
         ("p99.9 ms", Align::Right),
@@ -210,7 +212,8 @@ fn table(summaries: &[Summary]) -> Table {
         table.row(vec![
             summary.contender.to_owned(),
             spread(summary.cpu_nanos_per_delivery, 1e-3, 2),
-            spread(summary.multiple_of_floor, 1.0, 2),
+            spread(summary.multiple_of_ring_loop, 1.0, 2),
+            spread(summary.multiple_of_nchan, 1.0, 2),
             latency(|latency| latency.p50_ms),
             latency(|latency| latency.p99_ms),
             latency(|latency| latency.p999_ms),

@@ -14,10 +14,12 @@ use crate::arguments::Common;
 use crate::contender::{Contender, Server, contenders};
 use crate::machine::{Machine, Placement};
 use crate::progress::Progress;
+use crate::statistics::Spread;
 use crate::swarm::Swarm;
 use crate::swarm::orders::{Connected, Plan};
 use crate::sys;
 use crate::trouble::Trouble;
+use crate::url::percent_encoded;
 use crate::window::Window;
 
 /// What every scenario needs.
@@ -43,7 +45,8 @@ pub struct Audience {
 #[derive(Debug, Serialize)]
 pub struct Trial<R> {
     pub contender: &'static str,
-    pub is_floor: bool,
+    /// How it was configured, where that is more than its name says.
+    pub configuration: Option<String>,
     pub rounds: Vec<Outcome<R>>,
 }
 
@@ -78,7 +81,7 @@ impl Bench {
     ) -> Vec<Trial<R>> {
         let trial = |contender: &Contender| Trial {
             contender: contender.name(),
-            is_floor: contender.is_floor(),
+            configuration: contender.configuration(&self.placement, self.common.connections),
             rounds: Vec::new(),
         };
         let mut trials: Vec<Trial<R>> = contenders.iter().map(trial).collect();
@@ -173,37 +176,26 @@ impl<R> Trial<R> {
         })
     }
 
-    /// The figure of each round as a multiple of the floor's in the same round, where both have one.
-    pub fn multiples<'a>(
-        &'a self,
-        floor: &'a Self,
-        figure: impl Fn(&R) -> Option<f64> + 'a,
-    ) -> impl Iterator<Item = f64> + 'a {
-        self.rounds.iter().zip(&floor.rounds).filter_map(move |pair| match pair {
-            (Outcome::Measured(own), Outcome::Measured(floor)) => {
-                Some(figure(own)? / figure(floor).filter(|&figure| figure > 0.0)?)
+    /// The figure of each round as a multiple of what the contender `other` had in the same round, where both have one.
+    /// None if it did not take part.
+    pub fn multiples_of(
+        &self,
+        trials: &[Self],
+        other: &str,
+        figure: impl Fn(&R) -> Option<f64>,
+    ) -> Option<Spread> {
+        let other = trials.iter().find(|trial| trial.contender == other)?;
+        Spread::of(self.rounds.iter().zip(&other.rounds).filter_map(|pair| match pair {
+            (Outcome::Measured(own), Outcome::Measured(other)) => {
+                Some(figure(own)? / figure(other).filter(|&figure| figure > 0.0)?)
             }
             _ => None,
-        })
+        }))
     }
 }
 
 /// Descriptors of a swarm's process that are no subscribers.
 const OPEN_FILES_SPARE: u64 = 100;
-
-/// For a query: everything but unreserved characters (RFC 3986, section 2.3).
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for &byte in text.as_bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
 
 #[cfg(test)]
 mod tests {
@@ -211,20 +203,18 @@ mod tests {
 
     #[test]
     fn a_multiple_compares_the_same_round() {
-        let trial = |rounds: &[Option<f64>]| Trial {
-            contender: "x",
-            is_floor: false,
+        let trial = |contender, rounds: &[Option<f64>]| Trial {
+            contender,
+            configuration: None,
             rounds: rounds
                 .iter()
                 .map(|round| round.map_or(Outcome::Failed("no".to_owned()), Outcome::Measured))
                 .collect(),
         };
-        let (own, floor) = (trial(&[Some(6.0), None, Some(9.0)]), trial(&[Some(3.0), Some(1.0), Some(2.0)]));
-        assert_eq!(own.multiples(&floor, |&figure| Some(figure)).collect::<Vec<_>>(), [2.0, 4.5]);
-    }
-
-    #[test]
-    fn a_channel_is_escaped_in_a_query() {
-        assert_eq!(percent_encoded("news.sport/ü &"), "news.sport%2F%C3%BC%20%26");
+        let trials =
+            [trial("own", &[Some(6.0), None, Some(9.0)]), trial("other", &[Some(3.0), Some(1.0), Some(2.0)])];
+        let multiples = |other| trials[0].multiples_of(&trials, other, |&figure| Some(figure));
+        assert_eq!(multiples("other"), Spread::of([2.0, 4.5]));
+        assert_eq!(multiples("nobody"), None);
     }
 }

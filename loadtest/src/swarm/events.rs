@@ -1,9 +1,9 @@
 //! Server-Sent Events as the swarm reads them: any bytes in, cut at any place; messages of the run out.
 //!
 //! Not a general parser: a stream of messages that are all of one known length is checked by stride. A block that
-//! starts with `data: ` and our payload is taken whole by comparing it where it must lie; only what remains (the `id:`
-//! line) is looked through for the end of the block. Everything else (the first block, heartbeats, `id:` before
-//! `data:`, CR LF) goes line by line.
+//! starts with `data: ` and our payload is taken whole by comparing it where it must lie; only what remains (an `id:`
+//! line before or behind it) is looked through for the end of its line. Everything else (the first block, heartbeats,
+//! CR LF) goes line by line.
 //!
 //! Invariant: `carry` is the beginning of one block, shorter than `BLOCK_BYTES_MAX` and the payload together; empty
 //! when reads end where blocks end, which is the rule.
@@ -91,7 +91,12 @@ fn blocks<'a>(mut bytes: &'a [u8], payload: &Payload, on_event: &mut impl FnMut(
 
 /// The block at the front if it is whole and begins with a payload of this run; its stamp and length.
 fn by_stride(bytes: &[u8], payload: &Payload) -> Option<(Stamp, usize)> {
-    let data = bytes.strip_prefix(DATA)?;
+    // nchan's `id:` line stands before the data, others' behind it.
+    let lead_bytes = match bytes.first()? {
+        b'i' => bytes.iter().position(|&byte| byte == b'\n')? + 1,
+        _ => 0,
+    };
+    let data = bytes[lead_bytes..].strip_prefix(DATA)?;
     let (data, after) = data.split_at_checked(payload.bytes())?;
     let (&b'\n', tail) = after.split_first()? else { return None };
     // Behind the payload's own line end: an empty line at once, or the `id:` line and then the empty one. Another
@@ -107,7 +112,7 @@ fn by_stride(bytes: &[u8], payload: &Payload) -> Option<(Stamp, usize)> {
         }
         _ => return None,
     };
-    Some((payload.read(data)?, DATA.len() + payload.bytes() + 1 + tail_bytes))
+    Some((payload.read(data)?, lead_bytes + DATA.len() + payload.bytes() + 1 + tail_bytes))
 }
 
 /// The block at the front if it is whole; what it says, if anything, and its length.

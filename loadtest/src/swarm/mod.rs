@@ -17,7 +17,7 @@ use std::process::{ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use crate::process::{Process, this_program};
+use crate::process::{Ending, Process, this_program};
 use crate::statistics::Latencies;
 use crate::trouble::Trouble;
 
@@ -222,7 +222,7 @@ impl Worker {
     ) -> Result<Self, Trouble> {
         let mut command = this_program();
         command.arg("swarm-process").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = Process::start(command, cpus)?;
+        let mut process = Process::start(command, cpus, Ending::Kill)?;
         let (Some(mut orders), Some(output)) = (process.input(), process.output()) else {
             return Err(Trouble::Process("the swarm's process has no pipes".to_owned()));
         };
