@@ -30,6 +30,8 @@ pub enum Command {
     Fanout(FanoutArguments),
     /// Very many subscribers and no message: memory per connection and CPU at rest
     Idle(IdleArguments),
+    /// Very many subscribers at once: connections accepted, answered and subscribed per second of the server's CPU
+    Connect(ConnectArguments),
     /// Very many channels with one subscriber each, messages to random ones: CPU per delivery, latency, memory per channel
     Spread(SpreadArguments),
     /// Fan-out to 20,000, 100,000 and 300,000 subscribers: whether a delivery costs the same
@@ -104,6 +106,15 @@ pub struct CurveArguments {
     /// Messages before those, which warm up caches and buffers
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     pub warm_up: u64,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ConnectArguments {
+    /// Connections that each process of subscribers opens at a time: fewer than the queue of the server's listener holds
+    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=16_384))]
+    pub at_once: u16,
     #[command(flatten)]
     pub common: Common,
 }

@@ -38,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Fanout(arguments) => scenario::fanout::run(&arguments),
         Command::Spread(arguments) => scenario::spread::run(&arguments),
         Command::Curve(arguments) => scenario::curve::run(&arguments),
+        Command::Connect(arguments) => scenario::connect::run(&arguments),
         Command::Idle(arguments) => scenario::idle::run(&arguments),
         Command::SwarmProcess => swarm::worker::run().map(|()| true),
         Command::BareServer { volley } => contender::bare::serve(volley).map(|()| true),

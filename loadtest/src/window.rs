@@ -71,7 +71,7 @@ impl Usage {
         let mut remarks = Vec::new();
         if self.generator_share > GENERATOR_SHARE_MAX {
             remarks.push(format!(
-                "the load generator was the limit: it used {:.0} % of its CPU; latencies are its own",
+                "the load generator was the limit: it used {:.0} % of its CPU; latencies and rates are its own",
                 100.0 * self.generator_share
             ));
         }

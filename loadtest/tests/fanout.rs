@@ -106,6 +106,33 @@ fn nchan_on_redis_delivers_what_is_published_in_its_envelope() {
 }
 
 #[test]
+fn those_who_come_in_a_storm_are_all_subscribed() {
+    let arguments = [
+        "connect",
+        "--contenders",
+        "ring-loop,nchan",
+        "--connections",
+        "400",
+        "--at-once",
+        "100",
+        "--client-processes",
+        "2",
+        "--rounds",
+        "1",
+    ];
+    let (output, json) = run("connect", &arguments);
+    assert!(output.status.success(), "{output:?}");
+    for trial in json["trials"].as_array().unwrap() {
+        let round = &trial["rounds"][0]["measured"];
+        assert_eq!(round["connections"], 360, "a tenth comes before the window");
+        assert!(round["connections_per_cpu_second"].as_f64().unwrap() > 100.0);
+        assert!(round["connections_per_second"].as_f64().unwrap() > 100.0);
+        assert_eq!(round["tally"]["delivered"], 400, "one message afterwards, to each");
+    }
+    assert!(json["summaries"][0]["multiple_of_nchan"]["median"].is_number());
+}
+
+#[test]
 fn the_bare_loops_rest_while_idle() {
     let (output, json) = run(
         "idle",

@@ -3,6 +3,7 @@
 //! The frame is here: contenders take turns within a round, the first moves to the end in the next one, so that
 //! neither the machine's mood nor the order favours one of them.
 
+pub mod connect;
 pub mod curve;
 pub mod fanout;
 pub mod idle;
@@ -120,6 +121,17 @@ impl Bench {
 
     /// Starts the subscribers' processes, without connections yet.
     pub fn swarm(&self, server: &Server, audience: Audience, owed_from: u64) -> Result<Swarm, Trouble> {
+        self.swarm_opening(server, audience, owed_from, OPENING_MAX)
+    }
+
+    /// The same, for a scenario that decides how many connections each process opens at a time.
+    pub fn swarm_opening(
+        &self,
+        server: &Server,
+        audience: Audience,
+        owed_from: u64,
+        opening_max: usize,
+    ) -> Result<Swarm, Trouble> {
         let common = &self.common;
         let per_process = usize::try_from(self.machine.open_files.saturating_sub(OPEN_FILES_SPARE));
         let needed = audience.connections.div_ceil(per_process.unwrap_or(usize::MAX).max(1));
@@ -133,6 +145,7 @@ impl Bench {
             payload_bytes: common.payload,
             owed_from,
             rest_micros: u64::try_from(rest.as_micros()).unwrap_or(u64::MAX),
+            opening_max,
             process: 0,
             processes: 1,
         };
@@ -194,6 +207,8 @@ impl<R> Trial<R> {
     }
 }
 
+/// Connections that one process opens at a time where the pace does not matter; every listener's queue holds so many.
+pub const OPENING_MAX: usize = 64;
 /// Descriptors of a swarm's process that are no subscribers.
 const OPEN_FILES_SPARE: u64 = 100;
 

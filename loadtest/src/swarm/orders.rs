@@ -20,6 +20,9 @@ pub struct Plan {
     pub owed_from: u64,
     /// How long to rest after fewer messages than are worth a look, in microseconds.
     pub rest_micros: u64,
+    /// How many connections are opened at a time: fewer than a listener's queue holds, so that none waits a second for
+    /// its SYN to be sent again.
+    pub opening_max: usize,
     /// Which of the swarm's processes this is; decides its source addresses.
     pub process: u8,
     /// How many processes there are. They take the numbers in turn, so that all numbers up to the count of subscribers

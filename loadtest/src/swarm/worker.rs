@@ -62,9 +62,6 @@ const ORDERS: u64 = u64::MAX;
 const EVENTS_MAX: usize = 1_024;
 /// So many at once, and the subscribers have no time to rest.
 const EVENTS_WORTH_A_LOOK: usize = 256;
-/// Connections that are being opened at once: fewer than a listener's queue holds, so that none waits a second for
-/// its SYN to be sent again.
-const OPENING_MAX: usize = 64;
 /// Subscribers that share one source address; one has about 28,000 ports for each destination.
 const PER_SOURCE: usize = 10_000;
 /// Bytes of one read.
@@ -190,7 +187,7 @@ impl Worker {
     }
 
     fn connect_more(&mut self) {
-        while self.connections.len() < self.wanted && self.opening < OPENING_MAX {
+        while self.connections.len() < self.wanted && self.opening < self.plan.opening_max {
             let index = self.connections.len();
             let source = source(self.plan.target, self.plan.process, index);
             let connection = sys::start_connection(self.plan.target, source).and_then(|stream| {
