@@ -10,6 +10,8 @@ use crate::trouble::Trouble;
 #[derive(Debug)]
 pub struct Window {
     observer: Observer,
+    /// True if the server's threads wait for each other by design.
+    is_crowded: bool,
     /// Processes of the load generator; each works on one thread.
     generators: Vec<u32>,
     /// How many CPUs they have together; zero if they may run anywhere.
@@ -25,7 +27,8 @@ pub struct Usage {
     pub wall_seconds: f64,
     /// CPU time of the server; none where it cannot be observed.
     pub server_cpu_seconds: Option<f64>,
-    /// How long the server's threads waited for a CPU that was busy with something else.
+    /// How long the server's threads waited for a CPU that was busy with something else; none where they have to wait
+    /// for each other.
     pub server_wait_seconds: Option<f64>,
     /// The share of one CPU that the busiest process of the load generator used, or of their CPUs that all of them
     /// used together, whichever is greater.
@@ -36,6 +39,7 @@ impl Window {
     /// Opens a window around what `generators` and this process do to the server.
     pub fn open(
         observer: &Observer,
+        is_crowded: bool,
         mut generators: Vec<u32>,
         generator_cpus: usize,
     ) -> Result<Self, Trouble> {
@@ -43,7 +47,8 @@ impl Window {
         let before = generators.iter().map(|&pid| process_cpu(pid)).collect::<Result<_, _>>()?;
         let server = observer.cpu()?;
         let observer = observer.clone();
-        Ok(Self { observer, generators, generator_cpus, opened: Instant::now(), server, before })
+        let opened = Instant::now();
+        Ok(Self { observer, is_crowded, generators, generator_cpus, opened, server, before })
     }
 
     pub fn close(self) -> Result<Usage, Trouble> {
@@ -52,6 +57,7 @@ impl Window {
         let spent = self.server.zip(server);
         let run = spent.map(|(before, after)| seconds(before.run_nanos, after.run_nanos));
         let wait = spent.and_then(|(before, after)| Some(seconds(before.wait_nanos?, after.wait_nanos?)));
+        let wait = wait.filter(|_| !self.is_crowded);
         let (mut share, mut sum) = (0.0_f64, 0.0);
         for (&pid, before) in self.generators.iter().zip(&self.before) {
             let after = process_cpu(pid)?;

@@ -20,10 +20,11 @@ pub type Offset = u64;
 
 #[derive(Debug, Default)]
 pub struct Log {
-    start: Offset,
     end: Offset,
     buffer: Option<Box<Buffer>>,
 }
+
+const _: () = assert!(size_of::<Log>() == 16, "there are two for each channel");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
@@ -36,6 +37,8 @@ pub struct Frame {
 /// Storage of a log that has frames.
 #[derive(Debug, Default)]
 pub struct Buffer {
+    /// The offset of the first byte that is still there.
+    start: Offset,
     bytes: Vec<u8>,
     /// How many bytes at the front of `bytes` belong to dropped frames.
     dropped: usize,
@@ -48,7 +51,7 @@ pub struct Buffer {
 #[derive(Debug, Default)]
 pub struct Spares {
     #[allow(clippy::vec_box)]
-    // A log holds a box, so that an empty one is 24 bytes; the box moves to and fro whole.
+    // A log holds a box, so that an empty one is 16 bytes; the box moves to and fro whole.
     buffers: Vec<Box<Buffer>>,
     /// The sum of what the buffers hold in memory; at most `SPARES_BYTES_MAX`.
     bytes: usize,
@@ -64,7 +67,12 @@ impl Log {
         spares: &mut Spares,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> usize {
-        let buffer = self.buffer.get_or_insert_with(|| spares.take());
+        let start = self.end;
+        let buffer = self.buffer.get_or_insert_with(|| {
+            let mut buffer = spares.take();
+            buffer.start = start;
+            buffer
+        });
         debug_assert!(buffer.frames.back().is_none_or(|last| last.position < position), "positions rise");
         let before = buffer.bytes.len();
         write(&mut buffer.bytes);
@@ -76,7 +84,7 @@ impl Log {
 
     /// The offset of the first byte that is still there.
     pub fn start(&self) -> Offset {
-        self.start
+        self.buffer.as_ref().map_or(self.end, |buffer| buffer.start)
     }
 
     /// The offset behind the last byte.
@@ -86,21 +94,21 @@ impl Log {
 
     /// How many bytes the frames have together.
     pub fn len(&self) -> usize {
-        index(self.end - self.start)
+        index(self.end - self.start())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.start() == self.end
     }
 
     /// The bytes from `from` to `to`, both between `start` and `end`.
     // Hot: once per flush of a connection.
     pub fn slice(&self, from: Offset, to: Offset) -> &[u8] {
-        assert!(self.start <= from && from <= to && to <= self.end, "a slice of a log lies within it");
+        assert!(self.start() <= from && from <= to && to <= self.end, "a slice of a log lies within it");
         match &self.buffer {
             None => &[],
             Some(buffer) => {
-                let first = buffer.dropped + index(from - self.start);
+                let first = buffer.dropped + index(from - buffer.start);
                 &buffer.bytes[first..first + index(to - from)]
             }
         }
@@ -138,7 +146,7 @@ impl Log {
     pub fn after(&self, position: Position) -> impl Iterator<Item = (&Frame, &[u8])> {
         let frames = self.buffer.as_ref().map_or(&EMPTY, |buffer| &buffer.frames);
         let first = frames.partition_point(|frame| frame.position <= position);
-        let mut start = if first == 0 { self.start } else { frames[first - 1].end };
+        let mut start = if first == 0 { self.start() } else { frames[first - 1].end };
         frames.range(first..).map(move |frame| {
             let from = std::mem::replace(&mut start, frame.end);
             (frame, self.slice(from, frame.end))
@@ -149,8 +157,8 @@ impl Log {
     pub fn drop_first(&mut self, spares: &mut Spares) -> Option<(Frame, usize)> {
         let buffer = self.buffer.as_mut()?;
         let frame = buffer.frames.pop_front()?;
-        let length = index(frame.end - self.start);
-        self.start = frame.end;
+        let length = index(frame.end - buffer.start);
+        buffer.start = frame.end;
         buffer.dropped += length;
         if buffer.frames.is_empty() {
             spares.give(self.buffer.take());
@@ -164,7 +172,6 @@ impl Log {
     /// Drops every frame; returns how many bytes that were.
     pub fn clear(&mut self, spares: &mut Spares) -> usize {
         let length = self.len();
-        self.start = self.end;
         spares.give(self.buffer.take());
         length
     }

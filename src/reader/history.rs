@@ -51,12 +51,17 @@ struct Past {
     /// Everything after this is in the log, or lies in a break.
     begin: Position,
     /// In rising position; none ends before the log's first message.
-    breaks: Vec<Break>,
+    breaks: Breaks,
     /// The index of its group.
     group: u16,
     /// True exactly while its group's heap has this channel's entry.
     is_scheduled: bool,
 }
+
+/// A list of breaks. Hardly any channel has one, so it is 8 bytes and lies elsewhere.
+#[derive(Debug, Default)]
+#[allow(clippy::box_collection)] // A list in place is 16 bytes more, for every channel.
+struct Breaks(Option<Box<Vec<Break>>>);
 
 /// Messages after `from` and before `position` may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,16 +114,17 @@ impl History {
     /// The channel is subscribed again from `position` on; what came after `from` may have been missed.
     pub(super) fn mend(&mut self, channel: ChannelId, from: Position, position: Position, reason: GapReason) {
         let past = &mut self.pasts[channel.index()];
-        if past.breaks.len() == BREAKS_MAX {
+        let breaks = past.breaks.list();
+        if breaks.len() == BREAKS_MAX {
             // The two oldest become one: what lies between them is passed over as well, and said so.
-            past.breaks[1].from = past.breaks[0].from;
-            past.breaks.remove(0);
-            let passed = past.breaks[0].position;
+            breaks[1].from = breaks[0].from;
+            breaks.remove(0);
+            let passed = breaks[0].position;
             while past.log.first().is_some_and(|frame| frame.position < passed) {
                 self.bytes -= past.log.drop_first(&mut self.spares).map_or(0, |(_, length)| length);
             }
         }
-        past.breaks.push(Break { from, position, reason });
+        past.breaks.list().push(Break { from, position, reason });
     }
 
     // Hot: once per message; one copy of the payload.
@@ -162,7 +168,7 @@ impl History {
         past.log.after(position).for_each(|(_, payload)| all.extend_from_slice(payload));
         let all = Bytes::from(all);
         let mut start = 0;
-        let mut breaks = past.breaks.iter().filter(|gap| gap.position > position).peekable();
+        let mut breaks = past.breaks.as_slice().iter().filter(|gap| gap.position > position).peekable();
         let mut replay = Vec::new();
         for (frame, payload) in past.log.after(position) {
             while let Some(gap) = breaks.next_if(|gap| gap.position < frame.position) {
@@ -283,7 +289,28 @@ impl Past {
     fn begin_after(&mut self, position: Position) {
         self.begin = self.begin.max(position);
         // A break that lies before what is kept is part of what is too old.
-        self.breaks.retain(|gap| gap.position > position);
+        self.breaks.retain_after(position);
+    }
+}
+
+impl Breaks {
+    fn as_slice(&self) -> &[Break] {
+        self.0.as_ref().map_or(&[], |list| list.as_slice())
+    }
+
+    /// The list, to be added to.
+    fn list(&mut self) -> &mut Vec<Break> {
+        self.0.get_or_insert_default()
+    }
+
+    /// Forgets those that end at or before `position`.
+    fn retain_after(&mut self, position: Position) {
+        if let Some(list) = &mut self.0 {
+            list.retain(|gap| gap.position > position);
+            if list.is_empty() {
+                self.0 = None;
+            }
+        }
     }
 }
 
@@ -301,7 +328,7 @@ impl Default for Past {
             channel: None,
             log: Log::default(),
             begin: Position::ZERO,
-            breaks: Vec::new(),
+            breaks: Breaks::default(),
             group: 0,
             is_scheduled: false,
         }

@@ -13,6 +13,7 @@ mod lingering;
 mod redis;
 mod relay;
 mod router;
+mod routes;
 mod sequence;
 mod sockets;
 mod subscriptions;

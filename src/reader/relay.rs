@@ -27,7 +27,8 @@ use crate::reader::history::History;
 use crate::reader::input::Notice;
 use crate::reader::lingering::{self, Left, Lingering};
 use crate::reader::redis::ask::Answered;
-use crate::reader::router::{Route, Router};
+use crate::reader::router::Router;
+use crate::reader::routes::Route;
 use crate::reader::sequence::Sequence;
 use crate::reader::subscriptions::{Event, Subscriptions};
 

@@ -20,12 +20,13 @@ use crate::base::queue::{Batch, ChannelKey, Delivery, Gap, GapReason, Message, R
 use crate::base::time::Time;
 use crate::reader::channels::ChannelId;
 use crate::reader::lent::Lent;
+use crate::reader::routes::{Route, Routes};
 use crate::reader::sequence::Sequence;
 
 #[derive(Debug)]
 pub(super) struct Router {
     /// By the index of the channel's id.
-    routes: Vec<SmallVec<[Route; 2]>>,
+    routes: Vec<Routes>,
     shards: Vec<Outbox>,
     /// What the read at hand has given so far.
     read: Read,
@@ -36,13 +37,6 @@ pub(super) struct Router {
     /// Outboxes above half of the bound.
     crowded: usize,
     spill_bytes_max: usize,
-}
-
-/// One shard wants a channel, and knows it by this key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) shard: ShardIndex,
-    pub(super) channel: ChannelKey,
 }
 
 /// What waits for one shard.
@@ -77,39 +71,33 @@ impl Router {
     /// Adds the shard's route, or gives it its new key.
     pub(super) fn add(&mut self, channel: ChannelId, route: Route) {
         if channel.index() >= self.routes.len() {
-            self.routes.resize_with(channel.index() + 1, SmallVec::new);
+            self.routes.resize_with(channel.index() + 1, Routes::default);
         }
-        let routes = &mut self.routes[channel.index()];
-        match routes.binary_search_by_key(&route.shard, |route| route.shard) {
-            Ok(at) => routes[at] = route,
-            Err(at) => routes.insert(at, route),
-        }
+        self.routes[channel.index()].add(route);
     }
 
     /// Removes the shard's route, unless it has another key by now. Whether there was one.
     pub(super) fn remove(&mut self, channel: ChannelId, route: Route) -> bool {
-        let Some(routes) = self.routes.get_mut(channel.index()) else { return false };
-        let before = routes.len();
-        routes.retain(|other| *other != route);
-        routes.len() < before
+        self.routes.get_mut(channel.index()).is_some_and(|routes| routes.remove(route))
     }
 
     /// Removes all routes of the channel.
     pub(super) fn forget(&mut self, channel: ChannelId) {
         if let Some(routes) = self.routes.get_mut(channel.index()) {
-            *routes = SmallVec::new();
+            *routes = Routes::default();
         }
     }
 
     /// The shards that want the channel, in their order.
     pub(super) fn routes(&self, channel: ChannelId) -> &[Route] {
-        self.routes.get(channel.index()).map_or(&[], |routes| routes.as_slice())
+        self.routes.get(channel.index()).map_or(&[], Routes::as_slice)
     }
 
     /// Puts one message into the batches at hand.
     // Hot: once per message; one copy of the payload here, whatever the number of shards.
     pub(super) fn route(&mut self, channel: ChannelId, position: Position, payload: &[u8]) {
         let Some(routes) = self.routes.get(channel.index()) else { return };
+        let routes = routes.as_slice();
         if routes.is_empty() {
             return;
         }

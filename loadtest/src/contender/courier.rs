@@ -70,9 +70,11 @@ pub fn start(
             redis.clone()
         }
     };
+    let mut is_crowded = false;
     if !placement.server.is_empty() {
         let cpus: Vec<String> = placement.server.iter().map(usize::to_string).collect();
         let shards = shards(cpus.len(), connections, sys::raise_open_file_limit());
+        is_crowded = shards > cpus.len();
         command.args(["--shards", &shards.to_string(), "--cpus", &cpus.join(",")]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -83,6 +85,7 @@ pub fn start(
     }
     let mut server = Server::started(process, web, Intake::Publish(publish));
     server.further.extend(redis_process);
+    server.is_crowded = is_crowded;
     Ok(server)
 }
 

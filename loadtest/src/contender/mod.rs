@@ -39,6 +39,8 @@ pub struct Server {
     /// How it is given messages.
     pub intake: Intake,
     pub observer: Observer,
+    /// True if its own threads share CPUs by design: that they wait for each other says nothing then.
+    pub is_crowded: bool,
     /// None for one that was running already.
     process: Option<Process>,
     /// Processes that it needs, and its folder; they go after it, in this order.
@@ -115,6 +117,7 @@ impl Contender {
                 host: url.authority(),
                 intake: Intake::Publish(redis.clone()),
                 observer: observer.clone(),
+                is_crowded: false,
                 process: None,
                 further: Vec::new(),
                 folder: None,
@@ -128,7 +131,8 @@ impl Server {
     fn started(process: Process, target: SocketAddr, intake: Intake) -> Self {
         let observer = Observer::Process(process.id());
         let (process, further, folder) = (Some(process), Vec::new(), None);
-        Self { target, host: target.to_string(), intake, observer, process, further, folder }
+        let (host, is_crowded) = (target.to_string(), false);
+        Self { target, host, intake, observer, is_crowded, process, further, folder }
     }
 
     /// An error if it has ended.

@@ -162,7 +162,7 @@ impl Broker {
 
     /// From here on, messages on this channel come out of `published`. At once: there is nothing to wait for.
     pub fn relay(&mut self, channel: &ChannelName) {
-        self.subscriptions.relay(&channel.shared_bytes());
+        self.subscriptions.relay(channel.shared_bytes());
     }
 
     /// The opposite of `relay`.

@@ -3,7 +3,7 @@
 //! Cost of a publish: one lookup of the name, one match for each pattern, one copy for each receiver; the message is
 //! encoded at most once for each of Redis's two protocols and the two kinds of subscription.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::glob;
@@ -15,18 +15,13 @@ use crate::wire::resp::answer::Answer;
 
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    /// The order of a hash table never reaches an output: lists are sorted.
-    channels: HashMap<Arc<[u8]>, Channel>,
+    /// Each has at least one subscriber. The order of a hash table never reaches an output: lists are sorted.
+    channels: HashMap<Arc<[u8]>, Vec<SocketKey>>,
+    /// Courier delivers the messages of these to web clients; to other clients of the broker it looks like one more
+    /// subscriber. Apart from the others, for they are very many.
+    relayed: HashSet<Arc<[u8]>>,
     /// Each has at least one subscriber.
     patterns: BTreeMap<Arc<[u8]>, Vec<SocketKey>>,
-}
-
-/// Has a subscriber or is relayed, or both.
-#[derive(Debug, Default)]
-struct Channel {
-    subscribers: Vec<SocketKey>,
-    /// Courier delivers its messages to web clients; to other clients of the broker it looks like one more subscriber.
-    is_relayed: bool,
 }
 
 /// What a subscription names.
@@ -38,22 +33,12 @@ pub(super) enum Kind {
 
 impl Subscriptions {
     /// The name is shared with whoever has it already.
-    pub(super) fn relay(&mut self, name: &Arc<[u8]>) {
-        match self.channels.get_mut(name) {
-            Some(channel) => channel.is_relayed = true,
-            None => {
-                let channel = Channel { subscribers: Vec::new(), is_relayed: true };
-                self.channels.insert(Arc::clone(name), channel);
-            }
-        }
+    pub(super) fn relay(&mut self, name: Arc<[u8]>) {
+        self.relayed.insert(name);
     }
 
     pub(super) fn stop_relaying(&mut self, name: &[u8]) {
-        let Some(channel) = self.channels.get_mut(name) else { return };
-        channel.is_relayed = false;
-        if channel.subscribers.is_empty() {
-            self.channels.remove(name);
-        }
+        self.relayed.remove(name);
     }
 
     /// The caller has made sure that this client does not have it yet. Returns the shared name.
@@ -64,7 +49,7 @@ impl Subscriptions {
                     Some((shared, _)) => Arc::clone(shared),
                     None => Arc::from(name),
                 };
-                self.channels.entry(Arc::clone(&shared)).or_default().subscribers.push(client);
+                self.channels.entry(Arc::clone(&shared)).or_default().push(client);
                 shared
             }
             Kind::Pattern => {
@@ -81,9 +66,9 @@ impl Subscriptions {
     pub(super) fn unsubscribe(&mut self, kind: Kind, name: &[u8], client: SocketKey) {
         match kind {
             Kind::Channel => {
-                let Some(channel) = self.channels.get_mut(name) else { return };
-                channel.subscribers.retain(|&subscriber| subscriber != client);
-                if channel.subscribers.is_empty() && !channel.is_relayed {
+                let Some(subscribers) = self.channels.get_mut(name) else { return };
+                subscribers.retain(|&subscriber| subscriber != client);
+                if subscribers.is_empty() {
                     self.channels.remove(name);
                 }
             }
@@ -99,18 +84,17 @@ impl Subscriptions {
 
     /// The names of the channels that someone hears, sorted.
     pub(super) fn channel_names(&self, pattern: Option<&[u8]>) -> Vec<&[u8]> {
-        let names = self.channels.keys().map(|name| &**name);
+        let names = self.channels.keys().chain(&self.relayed).map(|name| &**name);
         let mut names: Vec<&[u8]> =
             names.filter(|name| pattern.is_none_or(|pattern| glob::matches(pattern, name))).collect();
         names.sort_unstable();
+        names.dedup();
         names
     }
 
     /// How many hear this channel by its name; courier counts as one.
     pub(super) fn subscriber_count(&self, name: &[u8]) -> usize {
-        self.channels
-            .get(name)
-            .map_or(0, |channel| channel.subscribers.len() + usize::from(channel.is_relayed))
+        self.channels.get(name).map_or(0, Vec::len) + usize::from(self.relayed.contains(name))
     }
 
     pub(super) fn pattern_count(&self) -> usize {
@@ -118,7 +102,8 @@ impl Subscriptions {
     }
 
     pub(super) fn channel_count(&self) -> usize {
-        self.channels.len()
+        let relayed_alone = self.relayed.iter().filter(|name| !self.channels.contains_key(*name)).count();
+        self.channels.len() + relayed_alone
     }
 
     // Hot: once per published message.
@@ -131,12 +116,15 @@ impl Subscriptions {
         published: &mut PublishedMessages,
     ) -> usize {
         let mut receivers = 0;
-        if let Some(entry) = self.channels.get(channel) {
-            if entry.is_relayed {
-                published.push(channel, payload);
-                receivers += 1;
-            }
-            receivers += deliver(&entry.subscribers, &[b"message", channel, payload], clients);
+        if self.relayed.contains(channel) {
+            published.push(channel, payload);
+            receivers += 1;
+        }
+        // Mostly courier is the only one who listens; then there is one lookup.
+        if !self.channels.is_empty()
+            && let Some(subscribers) = self.channels.get(channel)
+        {
+            receivers += deliver(subscribers, &[b"message", channel, payload], clients);
         }
         for (pattern, subscribers) in &self.patterns {
             if glob::matches(pattern, channel) {
