@@ -89,6 +89,22 @@ pub fn process_cpu(pid: u32) -> Result<CpuTime, Trouble> {
     Ok(sum)
 }
 
+/// CPU time of the kernel's network threads of these CPUs. Packets on loopback that are not dealt with inside of the send
+/// that made them are left to `ksoftirqd`, on the same CPU: work of the server's, on another account.
+pub fn kernel_network_nanos(cpus: &[usize]) -> u64 {
+    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    let is_one = |name: &str| {
+        let cpu = name.trim_end().strip_prefix("ksoftirqd/").and_then(|cpu| cpu.parse().ok());
+        cpu.is_some_and(|cpu| cpus.contains(&cpu))
+    };
+    let time = |process: fs::DirEntry| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let name = fs::read_to_string(process.path().join("comm")).ok()?;
+        if is_one(&name) { process_cpu(pid).ok() } else { None }
+    };
+    processes.flatten().filter_map(time).map(|time| time.run_nanos).sum()
+}
+
 /// Bytes of kernel slab memory of the whole machine: sockets, files, inodes.
 pub fn kernel_slab_bytes() -> Result<u64, Trouble> {
     let text = fs::read_to_string("/proc/meminfo").map_err(Trouble::doing("read /proc/meminfo"))?;

@@ -154,7 +154,7 @@ impl Bench {
 
     /// Opens a window around what happens between the server and the subscribers.
     pub fn window(&self, server: &Server, swarm: &Swarm) -> Result<Window, Trouble> {
-        Window::open(&server.observer, server.is_crowded, swarm.processes(), self.placement.clients.len())
+        Window::open(&server.observer, server.is_crowded, swarm.processes(), &self.placement)
     }
 
     /// Connects `subscribers`; an error unless all are.
