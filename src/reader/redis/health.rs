@@ -43,6 +43,8 @@ pub(super) enum AskFailed {
 enum Asking {
     /// Nothing, or that it is back.
     Fine,
+    /// Nothing: it was lost in the outage that is over, and a dial of that time may still be under way.
+    Returning,
     /// Nothing yet: it was lost for this reason, and the push link is asked whether Redis is there.
     Doubted { reason: String },
     /// That it is lost.
@@ -82,8 +84,13 @@ impl Health {
         if matches!(self.state, State::Down { .. }) {
             return AskFailed::Say(self.failed(now, failure));
         }
-        if let Asking::Doubted { .. } | Asking::Lost = self.asking {
-            return AskFailed::Say(None);
+        match self.asking {
+            Asking::Fine => {}
+            Asking::Returning => {
+                self.asking = Asking::Fine;
+                return AskFailed::Say(None);
+            }
+            Asking::Doubted { .. } | Asking::Lost => return AskFailed::Say(None),
         }
         let (Failure::Down(reason) | Failure::Refused(reason)) = failure;
         self.asking = Asking::Doubted { reason };
@@ -94,7 +101,7 @@ impl Health {
     pub(super) fn is_alive(&mut self) -> Option<Notice> {
         match std::mem::replace(&mut self.asking, Asking::Lost) {
             Asking::Doubted { reason } => Some(Notice::AskLost { reason }),
-            before @ (Asking::Fine | Asking::Lost) => {
+            before @ (Asking::Fine | Asking::Returning | Asking::Lost) => {
                 self.asking = before;
                 None
             }
@@ -105,13 +112,16 @@ impl Health {
     pub(super) fn ask_ready(&mut self) -> Option<Notice> {
         match std::mem::replace(&mut self.asking, Asking::Fine) {
             Asking::Lost => Some(Notice::AskBack),
-            Asking::Fine | Asking::Doubted { .. } => None,
+            Asking::Fine | Asking::Returning | Asking::Doubted { .. } => None,
         }
     }
 
-    /// Everything is as it should be. The line to say, if that is new.
-    pub(super) fn up(&mut self, now: Time) -> Option<Notice> {
+    /// Everything is heard as it should be. The line to say, if that is new.
+    pub(super) fn up(&mut self, now: Time, is_ask_ready: bool) -> Option<Notice> {
         let State::Down { since, .. } = self.state else { return None };
+        if !is_ask_ready && matches!(self.asking, Asking::Fine) {
+            self.asking = Asking::Returning;
+        }
         let outage = now.since(since);
         self.outages += outage;
         self.state = State::Up;

@@ -151,7 +151,7 @@ impl Redis {
     /// After every input: whether everything that is wanted is heard.
     pub(super) fn note_health(&mut self, now: Time, relay: &Relay) {
         let is_up = self.push.is_ready() && relay.channels.resubscribing() == 0;
-        if is_up && let Some(notice) = self.health.up(now) {
+        if is_up && let Some(notice) = self.health.up(now, self.ask.is_ready()) {
             self.outputs.push_back(Output::Notice(notice));
         }
         self.health.count_outage(now);

@@ -330,6 +330,26 @@ fn a_silent_redis_is_said_once_and_the_link_in_doubt_has_no_longer_than_a_ping()
 }
 
 #[test]
+fn a_dial_of_the_outage_that_fails_when_it_is_over_is_part_of_it() {
+    let mut rig = Rig::up();
+    rig.lose();
+    rig.pass(Duration::from_secs(2));
+    rig.outputs();
+    rig.connect(Link::Push, 2);
+    rig.push = SocketKey { slot: Slot(2), generation: 0 };
+    rig.sent();
+    rig.receive(rig.push, LOGGED_IN);
+    rig.go(Input::DialFailed { link: Link::Ask, reason: "timed out" });
+    assert_eq!((rig.outputs().as_str(), rig.sent().as_str()), ("receive 2, Up { outage: 2s }", ""));
+    // The next one is of a time in which Redis is there.
+    rig.pass(Duration::from_secs(2));
+    rig.go(Input::DialFailed { link: Link::Ask, reason: "timed out" });
+    assert_eq!((rig.outputs().as_str(), rig.sent().as_str()), ("dial Ask", "PING"));
+    rig.receive(rig.push, b"+PONG\r\n");
+    assert_eq!(rig.outputs(), r#"AskLost { reason: "timed out" }"#);
+}
+
+#[test]
 fn an_ask_link_that_is_back_before_redis_has_answered_is_not_worth_a_line() {
     let mut rig = Rig::up();
     rig.go(Input::HungUp { socket: rig.ask, cause: HangUp::Closed });
