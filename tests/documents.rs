@@ -1,4 +1,4 @@
-//! What the documents point to exists: every relative link, every picture, every `make` target.
+//! What the documents point to exists: every relative link, every picture, every `make` target, every test.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -55,6 +55,28 @@ fn summary<'a>(run: &'a serde_json::Value, contender: &str) -> &'a serde_json::V
 }
 
 #[test]
+fn every_test_that_the_fault_tables_name_is_one_and_every_fault_of_redis_has_its_row() {
+    let text = read(&root().join("docs/reliability.md"));
+    let named = named_tests(&text);
+    let mut tests = BTreeSet::new();
+    for (folder, prefix) in [("src", ""), ("tests", ""), ("loadtest/src", "loadtest::")] {
+        for file in files(&root().join(folder), "rs") {
+            let path = file.strip_prefix(root().join(folder)).expect("it lies in the folder");
+            tests.extend(tests_of(&read(&file)).map(|name| format!("{prefix}{}::{name}", module(path))));
+        }
+    }
+    let absent: Vec<_> = named.difference(&tests).collect();
+    assert!(absent.is_empty(), "there is no such test: {absent:#?}");
+    for module in ["connections", "network", "process", "rights"] {
+        let prefix = format!("redis_trouble::{module}::");
+        let mut faults = tests.iter().filter(|test| test.starts_with(&prefix)).peekable();
+        assert!(faults.peek().is_some(), "{prefix}");
+        let without_row: Vec<_> = faults.filter(|test| !named.contains(*test)).collect();
+        assert!(without_row.is_empty(), "no row of docs/reliability.md names {without_row:#?}");
+    }
+}
+
+#[test]
 fn every_make_target_that_a_document_names_is_one() {
     let makefile = read(&root().join("Makefile"));
     let targets: BTreeSet<&str> = makefile
@@ -66,6 +88,18 @@ fn every_make_target_that_a_document_names_is_one() {
         for target in made(&read(&document)) {
             assert!(targets.contains(&*target), "{}: make {target}", document.display());
         }
+    }
+}
+
+#[test]
+fn tests_are_found_where_they_stand() {
+    let text = "| A fault | `redis.url` | `a::b::it_goes_on` and `c::d` |\nNot `e::f`.\n";
+    assert_eq!(named_tests(text), ["a::b::it_goes_on", "c::d"].map(str::to_owned).into());
+    let source =
+        "#[test]\nfn one() {}\n    #[test]\n    #[ignore = \"slow\"]\n    fn two() {}\nfn three() {}\n";
+    assert!(tests_of(source).eq(["one", "two"]));
+    for (path, expected) in [("a/mod.rs", "a"), ("a/main.rs", "a"), ("a/b.rs", "a::b"), ("a.rs", "a")] {
+        assert_eq!(module(Path::new(path)), expected);
     }
 }
 
@@ -108,6 +142,30 @@ fn made(text: &str) -> Vec<String> {
     made
 }
 
+/// What the tables of a page name in code that is a path, as `redis_trouble::process::killed`.
+fn named_tests(text: &str) -> BTreeSet<String> {
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    let spans = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    spans.filter(|span| span.contains("::")).map(str::to_owned).collect()
+}
+
+/// The names of the test functions of a source.
+fn tests_of(source: &str) -> impl Iterator<Item = &str> {
+    let mut lines = source.lines().map(str::trim_start);
+    std::iter::from_fn(move || {
+        lines.find(|line| *line == "#[test]")?;
+        let function = lines.find(|line| !line.starts_with("#["))?;
+        function.strip_prefix("fn ")?.split('(').next()
+    })
+}
+
+/// What a file is as a module.
+fn module(path: &Path) -> String {
+    let path = path.with_extension("");
+    let names = path.iter().map(|name| name.to_str().expect("sources have plain names"));
+    names.filter(|name| !["mod", "main"].contains(name)).collect::<Vec<_>>().join("::")
+}
+
 fn lines_outside_blocks(text: &str) -> impl Iterator<Item = &str> {
     let mut is_block = false;
     text.lines().filter(move |line| {
@@ -117,27 +175,33 @@ fn lines_outside_blocks(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn documents() -> Vec<PathBuf> {
-    let mut documents = Vec::new();
-    let mut folders = vec![root().join("docs"), root().join("loadtest")];
     let top = fs::read_dir(root()).expect("the root can be listed");
-    documents.extend(
-        top.map(|entry| entry.expect("the root can be listed").path()).filter(|path| is_document(path)),
-    );
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder can be listed") {
-            let path = entry.expect("a folder can be listed").path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => documents.extend(Some(path).filter(|path| is_document(path))),
-            }
-        }
+    let top = top.map(|entry| entry.expect("the root can be listed").path());
+    let mut documents: Vec<_> = top.filter(|path| has_extension(path, "md")).collect();
+    for folder in ["docs", "loadtest"] {
+        documents.extend(files(&root().join(folder), "md"));
     }
     assert!(documents.len() > 8, "the documents have been found");
     documents
 }
 
-fn is_document(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "md")
+/// The files with this extension in a folder and all below it.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder can be listed") {
+            let path = entry.expect("a folder can be listed").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.extend(Some(path).filter(|path| has_extension(path, extension))),
+            }
+        }
+    }
+    found
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
 }
 
 fn read(path: &Path) -> String {

@@ -135,7 +135,7 @@ fn forbidden_channels_are_found_among_many_that_are_not() {
 #[test]
 fn a_replica_takes_publishes_and_answers_a_write_with_readonly_without_being_lost() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let primary = Redis::with(&["--port", &port, "--bind", "127.0.0.1"]);
+    let primary = Redis::with(&["--port", &port, "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"]);
     let digest = primary.client().say("SCRIPT LOAD return{redis.call('SET',KEYS[1],ARGV[1])}");
     let digest = Bytes::copy_from_slice(digest.as_text().unwrap());
     let redis = Redis::with(&["--replicaof", "127.0.0.1", &port]);

@@ -73,7 +73,7 @@ fn it_forbids_one_name_of_a_batch_and_allows_it_again() {
 #[test]
 fn it_becomes_a_replica_that_takes_no_writes_and_nobody_is_told_of_a_gap() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let primary = Redis::with(&["--port", &port, "--bind", "127.0.0.1"]);
+    let primary = Redis::with(&["--port", &port, "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"]);
     let scene = Scene::new(Redis::start());
     let (mut above, mut here) = (primary.client(), scene.redis.client());
     here.expect_ok(&format!("REPLICAOF 127.0.0.1 {port}"));

@@ -151,6 +151,8 @@ impl Scene {
     fn verdict(self, lines: &[&str], gaps: &[&str]) -> f64 {
         let Self { redis, mut courier, watch, publisher, mut subscribers, mut latecomers, .. } = self;
         until("both connections are logged in", || links(&mut redis.client(), "").len() == 2);
+        let so_far = publisher.record.accepted(BUSY[0]);
+        until("the application has gone on", || publisher.record.accepted(BUSY[0]) >= so_far + 20);
         let channels: std::collections::BTreeSet<&str> =
             subscribers.iter().flat_map(Subscriber::channels).collect();
         let record = publisher.finish(channels.into_iter());
