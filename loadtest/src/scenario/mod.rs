@@ -9,6 +9,8 @@ pub mod fanout;
 pub mod idle;
 pub mod spread;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::arguments::Common;
@@ -17,7 +19,7 @@ use crate::machine::{Machine, Placement};
 use crate::progress::Progress;
 use crate::statistics::Spread;
 use crate::swarm::Swarm;
-use crate::swarm::orders::{Connected, Plan};
+use crate::swarm::orders::{Connected, Look, Plan};
 use crate::sys;
 use crate::trouble::Trouble;
 use crate::url::percent_encoded;
@@ -132,19 +134,40 @@ impl Bench {
         owed_from: u64,
         opening_max: usize,
     ) -> Result<Swarm, Trouble> {
+        let look = Look::WhenReported { rest_micros: micros(self.common.client_rest) };
+        self.start_swarm(server, audience, owed_from, opening_max, look)
+    }
+
+    /// The same, for a scenario that decides how the subscribers look for what came.
+    pub fn swarm_looking(
+        &self,
+        server: &Server,
+        audience: Audience,
+        owed_from: u64,
+        look: Look,
+    ) -> Result<Swarm, Trouble> {
+        self.start_swarm(server, audience, owed_from, OPENING_MAX, look)
+    }
+
+    fn start_swarm(
+        &self,
+        server: &Server,
+        audience: Audience,
+        owed_from: u64,
+        opening_max: usize,
+        look: Look,
+    ) -> Result<Swarm, Trouble> {
         let common = &self.common;
         let per_process = usize::try_from(self.machine.open_files.saturating_sub(OPEN_FILES_SPARE));
         let needed = audience.connections.div_ceil(per_process.unwrap_or(usize::MAX).max(1));
         let processes = common.client_processes.unwrap_or(needed).max(needed);
-        // Of many processes each has less to do, and must not be woken for each message of it.
-        let rest = common.client_rest.saturating_mul(u32::try_from(processes).unwrap_or(u32::MAX));
         let plan = Plan {
             target: server.target,
             host: server.host.clone(),
             path: common.path.replace("{channel}", &audience.channel),
             payload_bytes: common.payload,
             owed_from,
-            rest_micros: u64::try_from(rest.as_micros()).unwrap_or(u64::MAX),
+            look: look.of_one_among(processes),
             opening_max,
             process: 0,
             processes: 1,
@@ -211,6 +234,10 @@ impl<R> Trial<R> {
 pub const OPENING_MAX: usize = 64;
 /// Descriptors of a swarm's process that are no subscribers.
 const OPEN_FILES_SPARE: u64 = 100;
+
+pub fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
 
 #[cfg(test)]
 mod tests {

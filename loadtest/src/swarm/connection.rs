@@ -5,9 +5,9 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-use crate::payload::Payload;
+use crate::swarm::check::Check;
 use crate::swarm::chunked::Chunked;
-use crate::swarm::events::{Event, EventReader};
+use crate::swarm::events::EventReader;
 
 #[derive(Debug)]
 pub enum Connection {
@@ -38,15 +38,15 @@ pub enum Step {
 }
 
 impl Connection {
-    /// Does what the socket is ready for. `buffer` is scratch for one read, `body` for taking chunks off.
+    /// Does what the socket is ready for. `buffer` is scratch for one read, `body` for taking chunks off; what comes goes
+    /// through `check`.
     // Hot: once per reported socket; live, one recv(2) unless it fills the buffer.
     pub fn advance(
         &mut self,
         request: &[u8],
-        payload: &Payload,
         buffer: &mut [u8],
         body: &mut Vec<u8>,
-        mut on_event: impl FnMut(Event),
+        check: &mut Check<'_>,
     ) -> Step {
         let mut opened = false;
         loop {
@@ -61,7 +61,7 @@ impl Connection {
                     Ok(0) => return self.end("closed before it answered".to_owned()),
                     Ok(count) => {
                         head.extend_from_slice(&buffer[..count]);
-                        match self.open(payload, body, &mut on_event) {
+                        match self.open(body, check) {
                             Ok(is_open) => opened |= is_open,
                             Err(reason) => return self.end(reason),
                         }
@@ -72,8 +72,7 @@ impl Connection {
                 Self::Live(stream, form, events) => match stream.read(buffer) {
                     Ok(0) => return self.end("the server ended the stream".to_owned()),
                     Ok(count) => {
-                        if let Err(reason) = form.read(&buffer[..count], events, payload, body, &mut on_event)
-                        {
+                        if let Err(reason) = form.read(&buffer[..count], events, body, check) {
                             return self.end(reason.to_owned());
                         }
                         // A short read has emptied the socket (epoll(7)); what comes now is reported anew.
@@ -97,12 +96,7 @@ impl Connection {
     }
 
     /// Goes live if the head is complete and good; whether it did.
-    fn open(
-        &mut self,
-        payload: &Payload,
-        body: &mut Vec<u8>,
-        on_event: &mut impl FnMut(Event),
-    ) -> Result<bool, String> {
+    fn open(&mut self, body: &mut Vec<u8>, check: &mut Check<'_>) -> Result<bool, String> {
         let Self::Asked(_, head) = self else { return Ok(false) };
         let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
             return if head.len() > HEAD_BYTES_MAX {
@@ -113,7 +107,7 @@ impl Connection {
         };
         let mut form = form(&head[..end + 2])?;
         let mut events = EventReader::default();
-        form.read(&head[end + 4..], &mut events, payload, body, on_event)?;
+        form.read(&head[end + 4..], &mut events, body, check)?;
         if let Self::Asked(stream, _) = std::mem::replace(self, Self::Refused) {
             *self = Self::Live(stream, form, events);
         }
@@ -131,9 +125,8 @@ impl Body {
         &mut self,
         bytes: &[u8],
         events: &mut EventReader,
-        payload: &Payload,
         scratch: &mut Vec<u8>,
-        on_event: &mut impl FnMut(Event),
+        check: &mut Check<'_>,
     ) -> Result<(), &'static str> {
         let bytes = match self {
             Self::Plain => bytes,
@@ -143,7 +136,7 @@ impl Body {
                 scratch.as_slice()
             }
         };
-        events.read(bytes, payload, on_event).map_err(|_| "sent a block without end")
+        check.read(events, bytes).map_err(|_| "sent a block without end")
     }
 }
 

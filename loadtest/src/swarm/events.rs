@@ -31,12 +31,13 @@ pub enum Event {
 pub struct EndlessBlock;
 
 impl EventReader {
+    /// Takes `bytes`; `on_event` gets each event, and all bytes of its block.
     // Hot: once per read; per message one comparison of the payload and a look at each byte of what follows it.
     pub fn read(
         &mut self,
         bytes: &[u8],
         payload: &Payload,
-        mut on_event: impl FnMut(Event),
+        mut on_event: impl FnMut(Event, &[u8]),
     ) -> Result<(), EndlessBlock> {
         if self.carry.is_empty() {
             let rest = blocks(bytes, payload, &mut on_event);
@@ -57,6 +58,16 @@ impl EventReader {
         self.bounded(payload)
     }
 
+    /// The beginning of the block that is not whole yet.
+    pub fn carry(&self) -> &[u8] {
+        &self.carry
+    }
+
+    /// The carry, and what would have made it whole, was read otherwise: the next byte begins a block.
+    pub fn skip_to_block(&mut self) {
+        self.carry = Vec::new();
+    }
+
     fn bounded(&self, payload: &Payload) -> Result<(), EndlessBlock> {
         if self.carry.len() > payload.bytes() + BLOCK_BYTES_MAX { Err(EndlessBlock) } else { Ok(()) }
     }
@@ -67,17 +78,17 @@ const BLOCK_BYTES_MAX: usize = 4_096;
 const DATA: &[u8] = b"data: ";
 
 /// Takes every whole block; returns the beginning of the one that is not there yet.
-fn blocks<'a>(mut bytes: &'a [u8], payload: &Payload, on_event: &mut impl FnMut(Event)) -> &'a [u8] {
+fn blocks<'a>(mut bytes: &'a [u8], payload: &Payload, on_event: &mut impl FnMut(Event, &[u8])) -> &'a [u8] {
     while !bytes.is_empty() {
         let taken = match by_stride(bytes, payload) {
             Some((stamp, length)) => {
-                on_event(Event::Message(stamp));
+                on_event(Event::Message(stamp), &bytes[..length]);
                 length
             }
             None => match by_lines(bytes, payload) {
                 Some((event, length)) => {
                     if let Some(event) = event {
-                        on_event(event);
+                        on_event(event, &bytes[..length]);
                     }
                     length
                 }
@@ -172,7 +183,7 @@ mod tests {
     fn read(chunks: &[&[u8]]) -> Vec<Event> {
         let (mut reader, mut events) = (EventReader::default(), Vec::new());
         for chunk in chunks {
-            reader.read(chunk, &Payload::new(PAYLOAD_BYTES), |event| events.push(event)).unwrap();
+            reader.read(chunk, &Payload::new(PAYLOAD_BYTES), |event, _| events.push(event)).unwrap();
         }
         assert!(reader.carry.is_empty(), "every stream of these tests ends where a block ends");
         events
@@ -239,7 +250,7 @@ mod tests {
     fn a_block_without_end_is_given_up() {
         let mut reader = EventReader::default();
         let payload = Payload::new(PAYLOAD_BYTES);
-        let result = (0..100).try_for_each(|_| reader.read(&[b'x'; 100], &payload, |_| {}));
+        let result = (0..100).try_for_each(|_| reader.read(&[b'x'; 100], &payload, |_, _| {}));
         assert_eq!(result, Err(EndlessBlock));
     }
 }

@@ -1,7 +1,8 @@
 //! How far all subscribers of a process have come: the first message that somebody still waits for.
 //!
 //! Counts settled messages (had, or found lost, or owed to one that has gone), so that a single loss does not hold up
-//! the rest. Cost: one addition a delivery, and memory for the messages under way.
+//! the rest. Cost: two additions for each stretch of messages that a subscriber has at once, and memory for the messages
+//! under way.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,9 @@ pub struct Frontier {
     subscribers: u64,
     /// The first message that is not settled for all.
     first: u64,
-    /// From `first` on: how many subscribers each message is settled for.
+    /// How many subscribers the message before `first` was settled for, as far as their stretches went on.
+    level: u64,
+    /// From `first` on.
     cells: VecDeque<Cell>,
     /// Subscribers that went away at or before `first`.
     gone: u64,
@@ -18,7 +21,9 @@ pub struct Frontier {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Cell {
-    settled: u64,
+    /// Stretches of settled messages that begin here, and those that ended before.
+    begun: u64,
+    ended: u64,
     /// Subscribers that went away while this was their next message.
     departed: u64,
 }
@@ -30,12 +35,17 @@ impl Frontier {
     }
 
     /// The messages from `from` up to, but without, `to` are settled for one more subscriber.
-    // Hot: once per delivery.
+    // Hot: once per read that follows the reference, else once per delivery.
     pub fn settle(&mut self, from: u64, to: u64) {
-        for sequence in from.max(self.first)..to {
-            if let Some(cell) = self.cell(sequence) {
-                cell.settled += 1;
-            }
+        let (from, to) = (from.max(self.first), to.min(self.first + MESSAGES_MAX as u64 - 1));
+        if from >= to {
+            return;
+        }
+        if let Some(cell) = self.cell(to) {
+            cell.ended += 1;
+        }
+        if let Some(cell) = self.cell(from) {
+            cell.begun += 1;
         }
     }
 
@@ -51,9 +61,11 @@ impl Frontier {
     pub fn advance(&mut self) -> Option<u64> {
         let before = self.first;
         while let Some(cell) = self.cells.front() {
-            if cell.settled + cell.departed + self.gone < self.subscribers {
+            let settled = self.level + cell.begun - cell.ended;
+            if settled + cell.departed + self.gone < self.subscribers {
                 break;
             }
+            self.level = settled;
             self.gone += cell.departed;
             self.cells.pop_front();
             self.first += 1;
@@ -101,6 +113,19 @@ mod tests {
         let mut frontier = of(1);
         frontier.settle(0, 5);
         assert_eq!(frontier.advance(), Some(5));
+    }
+
+    #[test]
+    fn stretches_that_overlap_count_each_message_once_for_each_subscriber() {
+        let mut frontier = of(3);
+        frontier.settle(0, 100);
+        frontier.settle(0, 40);
+        frontier.settle(40, 60);
+        frontier.settle(0, 50);
+        assert_eq!(frontier.advance(), Some(50));
+        frontier.settle(60, 61);
+        frontier.settle(50, 70);
+        assert_eq!(frontier.advance(), Some(61));
     }
 
     #[test]

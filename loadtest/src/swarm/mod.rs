@@ -4,11 +4,13 @@
 //! Processes, not threads, because the limit of open files counts per process. The counts of all processes are added
 //! and their latency distributions merged.
 
+pub mod check;
 pub mod chunked;
 pub mod connection;
 pub mod events;
 pub mod frontier;
 pub mod orders;
+pub mod reference;
 pub mod sequence;
 pub mod worker;
 
@@ -39,7 +41,9 @@ struct Worker {
     frontier: u64,
     /// Messages that have arrived, as it was last asked; none while the answer is awaited.
     counted: Option<u64>,
-    finished: Option<Tally>,
+    /// What it said at the end of a count; none while that is awaited.
+    tally: Option<Tally>,
+    is_finishing: bool,
 }
 
 /// What a process's output brought.
@@ -126,14 +130,36 @@ impl Swarm {
         }
     }
 
+    /// Every subscriber has every message before this one, as far as is known without waiting.
+    pub fn frontier(&mut self) -> Result<u64, Trouble> {
+        while self.hear(Instant::now())? {}
+        let live = self.workers.iter().filter(|worker| worker.connected.live > 0);
+        Ok(live.map(|worker| worker.frontier).min().unwrap_or(u64::MAX))
+    }
+
     /// Latencies count from here on.
     pub fn forget_latencies(&mut self) -> Result<(), Trouble> {
         self.workers.iter_mut().try_for_each(|worker| worker.order(Order::ForgetLatencies))
     }
 
+    /// Ends the count at the message `published` of the one channel, before which all must have come, and begins a new one
+    /// there: what all subscribers had since the last.
+    pub fn cut(&mut self, published: u64) -> Result<(Tally, Latencies), Trouble> {
+        self.tally(&Published::ToAll(published), |published| Order::Cut { published })
+    }
+
     /// Ends the swarm: what all subscribers had of the `published` messages. Those to each subscriber's own channel are
     /// given by the subscriber's number.
     pub fn finish(mut self, published: &Published) -> Result<(Tally, Latencies), Trouble> {
+        self.workers.iter_mut().for_each(|worker| worker.is_finishing = true);
+        self.tally(published, |published| Order::Finish { published })
+    }
+
+    fn tally(
+        &mut self,
+        published: &Published,
+        order: impl Fn(Published) -> Order,
+    ) -> Result<(Tally, Latencies), Trouble> {
         let deadline = Instant::now() + FINISH_TIMEOUT;
         let count = self.workers.len();
         for (index, worker) in self.workers.iter_mut().enumerate() {
@@ -143,15 +169,16 @@ impl Swarm {
                     Published::ToEach(messages.iter().copied().skip(index).step_by(count).collect())
                 }
             };
-            worker.order(Order::Finish { published })?;
+            worker.tally = None;
+            worker.order(order(published))?;
         }
-        while self.workers.iter().any(|worker| worker.finished.is_none()) {
+        while self.workers.iter().any(|worker| worker.tally.is_none()) {
             if !self.hear(deadline)? {
                 return Err(Trouble::Swarm("a process of the swarm did not report".to_owned()));
             }
         }
         let (mut sum, mut latencies) = (Tally::default(), Latencies::default());
-        for tally in self.workers.iter().filter_map(|worker| worker.finished.as_ref()) {
+        for tally in self.workers.iter().filter_map(|worker| worker.tally.as_ref()) {
             sum.add(tally);
             latencies.merge(&tally.latencies);
         }
@@ -199,11 +226,11 @@ impl Swarm {
             Said::Report(Report::Connected(connected)) => worker.connected = connected,
             Said::Report(Report::Frontier { next }) => worker.frontier = next,
             Said::Report(Report::Counted { delivered }) => worker.counted = Some(delivered),
-            Said::Report(Report::Finished(tally)) => worker.finished = Some(tally),
+            Said::Report(Report::Finished(tally)) => worker.tally = Some(tally),
             Said::Nonsense(line) => {
                 return Err(Trouble::Swarm(format!("a process of the swarm said {line:?}")));
             }
-            Said::End if worker.finished.is_some() => {}
+            Said::End if worker.is_finishing && worker.tally.is_some() => {}
             Said::End => {
                 let last_words = worker.process.last_words();
                 return Err(Trouble::Swarm(format!("a process of the swarm ended early: {last_words}")));
@@ -242,7 +269,8 @@ impl Worker {
             connected: Connected::default(),
             frontier: 0,
             counted: None,
-            finished: None,
+            tally: None,
+            is_finishing: false,
         })
     }
 

@@ -18,8 +18,8 @@ pub struct Plan {
     pub payload_bytes: usize,
     /// The sequence number of the first message that counts; those before it warm up.
     pub owed_from: u64,
-    /// How long to rest after fewer messages than are worth a look, in microseconds.
-    pub rest_micros: u64,
+    /// How the subscribers come to know that there is something to read.
+    pub look: Look,
     /// How many connections are opened at a time: fewer than a listener's queue holds, so that none waits a second for
     /// its SYN to be sent again.
     pub opening_max: usize,
@@ -35,6 +35,30 @@ impl Plan {
     pub const NUMBER: &str = "{number}";
 }
 
+/// When a socket is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Look {
+    /// When the kernel reports it; after fewer messages than are worth a look, a rest of so many microseconds. For very
+    /// many subscribers, of which most have nothing to read.
+    WhenReported { rest_micros: u64 },
+    /// All of them, every so many microseconds. For few subscribers that always have something to read: nobody is
+    /// woken, nothing is reported, and one read takes all that came in between.
+    Regularly { every_micros: u64 },
+}
+
+impl Look {
+    /// Of many processes each has less to do, and must not be woken for each message of it.
+    pub fn of_one_among(self, processes: usize) -> Self {
+        match self {
+            Self::WhenReported { rest_micros } => {
+                Self::WhenReported { rest_micros: rest_micros.saturating_mul(processes as u64) }
+            }
+            Self::Regularly { .. } => self,
+        }
+    }
+}
+
 /// The further lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -45,6 +69,8 @@ pub enum Order {
     Count,
     /// Forget the latencies so far: they were of warming up.
     ForgetLatencies,
+    /// Report, and begin a new count here.
+    Cut { published: Published },
     /// Report and end.
     Finish { published: Published },
 }
@@ -96,7 +122,7 @@ pub struct Connected {
     pub reason: Option<String>,
 }
 
-/// What all subscribers of a process had, from the first message that counts.
+/// What all subscribers of a process had, from the first message that counts up to the end of the count.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Messages that had to arrive.
@@ -111,7 +137,7 @@ pub struct Tally {
     pub foreign: u64,
     /// Times that the server said that messages are missing.
     pub gaps_stated: u64,
-    /// Streams that ended before the run did.
+    /// Streams that ended before the run did; also those of earlier counts.
     pub disconnected: u64,
     pub latencies: Buckets,
 }

@@ -1,21 +1,20 @@
 //! One process of the swarm: thousands of subscribers on one thread and one epoll set.
 //!
-//! Few system calls: sockets are reported once per change, one read takes all there is, the clock is read once per
-//! read. Invariant: `connections`, `trackers` and the tokens of the epoll set have the same indexes.
+//! Few system calls: sockets are reported once per change, or not at all when all are looked at regularly; one read takes
+//! all there is, the clock is read once per read. Invariant: `connections`, `trackers` and the tokens of the epoll set
+//! have the same indexes.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::payload::Payload;
-use crate::statistics::Latencies;
+use crate::swarm::check::{Account, Check};
 use crate::swarm::connection::{Connection, Step, request};
-use crate::swarm::events::Event;
-use crate::swarm::frontier::Frontier;
-use crate::swarm::orders::{Connected, Order, Plan, Published, Report, Tally};
-use crate::swarm::sequence::{Arrival, Tracker};
+use crate::swarm::orders::{Connected, Look, Order, Plan, Published, Report, Tally};
+use crate::swarm::sequence::Tracker;
 use crate::sys::{self, Epoll, Interest, Ready};
 use crate::trouble::Trouble;
 
@@ -39,13 +38,15 @@ pub fn run() -> Result<(), Trouble> {
             match order {
                 Order::Connect { subscribers } => worker.wanted = subscribers,
                 Order::Count => report(&Report::Counted { delivered: worker.account.tally.delivered })?,
-                Order::ForgetLatencies => worker.account.latencies = Latencies::default(),
-                Order::Finish { published } => return report(&worker.finish(&published)),
+                Order::ForgetLatencies => worker.account.forget_latencies(),
+                Order::Cut { published } => report(&Report::Finished(worker.cut(&published)))?,
+                Order::Finish { published } => return report(&Report::Finished(worker.cut(&published))),
             }
         }
         worker.connect_more();
         worker.report_progress()?;
-        let count = worker.epoll.wait(&mut ready, None).map_err(Trouble::doing("epoll_wait"))?;
+        let patience = worker.next_look.map(|_| Duration::ZERO);
+        let count = worker.epoll.wait(&mut ready, patience).map_err(Trouble::doing("epoll_wait"))?;
         for index in 0..count {
             match ready.token(index) {
                 ORDERS if !orders.fill()? => return Ok(()),
@@ -53,7 +54,10 @@ pub fn run() -> Result<(), Trouble> {
                 token => worker.advance(usize::try_from(token).expect("tokens are indexes")),
             }
         }
-        worker.rest_after(count);
+        match worker.plan.look {
+            Look::WhenReported { rest_micros } => worker.rest_after(count, rest_micros),
+            Look::Regularly { every_micros } => worker.look_at_all(Duration::from_micros(every_micros)),
+        }
     }
 }
 
@@ -66,6 +70,8 @@ const EVENTS_WORTH_A_LOOK: usize = 256;
 const PER_SOURCE: usize = 10_000;
 /// Bytes of one read.
 const READ_BYTES: usize = 256 * 1_024;
+/// How often at most those who look regularly say how far they are.
+const WORD_INTERVAL: Duration = Duration::from_millis(5);
 /// How many newly opened connections are worth a word.
 const CONNECTED_STEP: usize = 500;
 
@@ -84,8 +90,11 @@ struct Worker {
     reported: (Connected, usize),
     /// What had arrived when it was last asked whether to rest.
     rested_at: u64,
-    /// None where each subscriber has messages of its own.
-    frontier: Option<Frontier>,
+    /// When all sockets are looked at next, where that is done regularly and some are open.
+    next_look: Option<Instant>,
+    /// How far all subscribers have come, if nobody was told yet; and when somebody was told last.
+    unsaid: Option<u64>,
+    said_at: Option<Instant>,
     account: Account,
     buffer: Vec<u8>,
     body: Vec<u8>,
@@ -96,13 +105,6 @@ enum Requests {
     Same(Vec<u8>),
     /// Each is made when it is needed: twenty thousand of them would lie about for nothing.
     Own,
-}
-
-/// What is counted, apart from the connections so that both can be borrowed.
-struct Account {
-    owed_from: u64,
-    tally: Tally,
-    latencies: Latencies,
 }
 
 impl Worker {
@@ -121,19 +123,17 @@ impl Worker {
             connected: Connected::default(),
             reported: (Connected::default(), 0),
             rested_at: 0,
-            frontier: (!plan.path.contains(Plan::NUMBER)).then(Frontier::default),
-            account: Account {
-                owed_from: plan.owed_from,
-                tally: Tally::default(),
-                latencies: Latencies::default(),
-            },
+            next_look: None,
+            unsaid: None,
+            said_at: None,
+            account: Account::new(plan.owed_from, !plan.path.contains(Plan::NUMBER)),
             buffer: vec![0; READ_BYTES],
             body: Vec::new(),
             plan,
         })
     }
 
-    // Hot: once per reported socket.
+    // Hot: once per reported socket, or per socket and look.
     fn advance(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let was_live = matches!(connection, Connection::Live(..));
@@ -146,15 +146,15 @@ impl Worker {
             }
             Requests::Own => &[],
         };
-        let (tracker, account) = (&mut self.trackers[index], &mut self.account);
-        let (frontier, mut now) = (&mut self.frontier, None);
-        let on_event = |event| account.take(event, &mut now, tracker, frontier.as_mut());
-        match connection.advance(request, &self.payload, &mut self.buffer, &mut self.body, on_event) {
+        let (account, tracker) = (&mut self.account, &mut self.trackers[index]);
+        let mut check = Check { payload: &self.payload, account, tracker };
+        match connection.advance(request, &mut self.buffer, &mut self.body, &mut check) {
             Step::Unchanged => {}
             Step::Opened => {
                 self.opening -= 1;
                 self.connected.live += 1;
-                self.frontier.iter_mut().for_each(Frontier::join);
+                self.account.join();
+                self.look_regularly_at(index);
             }
             Step::Ended(reason) => {
                 match (was_live, &self.connections[index]) {
@@ -162,14 +162,13 @@ impl Worker {
                     (false, Connection::Ended) => {
                         // Opened and ended in one step.
                         self.opening -= 1;
-                        self.frontier.iter_mut().for_each(Frontier::join);
+                        self.account.join();
                     }
                     (false, _) => self.opening -= 1,
                 }
                 if matches!(self.connections[index], Connection::Ended) {
                     self.account.tally.disconnected += 1;
-                    let next = self.trackers[index].next();
-                    self.frontier.iter_mut().for_each(|frontier| frontier.depart(next));
+                    self.account.depart(self.trackers[index].next());
                 }
                 self.fail(reason);
             }
@@ -178,11 +177,36 @@ impl Worker {
 
     /// Rests if there were messages, but so few that the subscribers are quicker than the server. A send that finds
     /// them waiting has to wake them, and on loopback it is the sender who pays for that.
-    fn rest_after(&mut self, events: usize) {
+    fn rest_after(&mut self, events: usize, rest_micros: u64) {
         let delivered = self.account.tally.delivered + self.account.tally.repeated;
         let is_fed = std::mem::replace(&mut self.rested_at, delivered) != delivered;
-        if is_fed && events < EVENTS_WORTH_A_LOOK && self.plan.rest_micros > 0 {
-            std::thread::sleep(Duration::from_micros(self.plan.rest_micros));
+        if is_fed && events < EVENTS_WORTH_A_LOOK && rest_micros > 0 {
+            std::thread::sleep(Duration::from_micros(rest_micros));
+        }
+    }
+
+    /// The subscriber at `index` is open: from now on it is looked at with all the others, if that is the way.
+    fn look_regularly_at(&mut self, index: usize) {
+        if let (Look::Regularly { .. }, Connection::Live(stream, ..)) =
+            (self.plan.look, &self.connections[index])
+        {
+            // A socket that was added and is open can be removed; were it not, it would be reported in vain.
+            let _ = self.epoll.remove(stream);
+            self.next_look.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Waits until it is time, then looks at every subscriber.
+    fn look_at_all(&mut self, every: Duration) {
+        let Some(due) = self.next_look else { return };
+        let now = Instant::now();
+        std::thread::sleep(due.saturating_duration_since(now));
+        // A look that came late does not make the next one come sooner.
+        self.next_look = Some(due.max(now) + every);
+        for index in 0..self.connections.len() {
+            if matches!(self.connections[index], Connection::Live(..)) {
+                self.advance(index);
+            }
         }
     }
 
@@ -221,72 +245,27 @@ impl Worker {
             self.reported = (self.connected.clone(), self.wanted);
             report(&Report::Connected(self.connected.clone()))?;
         }
-        match self.frontier.as_mut().and_then(Frontier::advance) {
-            Some(next) => report(&Report::Frontier { next }),
-            None => Ok(()),
+        self.unsaid = self.account.advance().or(self.unsaid);
+        // Who looks regularly comes by here all the time.
+        let is_early = matches!(self.plan.look, Look::Regularly { .. })
+            && self.said_at.is_some_and(|said| said.elapsed() < WORD_INTERVAL);
+        match self.unsaid {
+            Some(next) if !is_early => {
+                (self.unsaid, self.said_at) = (None, Some(Instant::now()));
+                report(&Report::Frontier { next })
+            }
+            _ => Ok(()),
         }
     }
 
-    fn finish(&mut self, published: &Published) -> Report {
-        let owed_from = self.account.owed_from;
-        let tally = &mut self.account.tally;
-        for (index, (tracker, connection)) in self.trackers.iter().zip(&self.connections).enumerate() {
-            // Those that never opened are counted as not connected, not as a loss of each message.
-            if matches!(connection, Connection::Live(..) | Connection::Ended) {
-                let published = published.to(index);
-                tally.lost += tracker.missing_at_end(published, owed_from);
-                tally.expected += published.saturating_sub(owed_from);
-            }
-        }
-        tally.latencies = self.account.latencies.buckets();
-        Report::Finished(tally.clone())
-    }
-}
-
-impl Account {
-    // Hot: once per delivery. `now` is read at the first message of a read and holds for all of it.
-    fn take(
-        &mut self,
-        event: Event,
-        now: &mut Option<u64>,
-        tracker: &mut Tracker,
-        frontier: Option<&mut Frontier>,
-    ) {
-        let stamp = match event {
-            Event::Message(stamp) => stamp,
-            Event::GapStated => {
-                self.tally.gaps_stated += 1;
-                return;
-            }
-            Event::Foreign => {
-                self.tally.foreign += 1;
-                return;
-            }
-        };
-        let before = tracker.next();
-        let arrival = tracker.arrive(stamp.sequence, self.owed_from);
-        if let Some(frontier) = frontier
-            && tracker.next() > before
-        {
-            frontier.settle(before, tracker.next());
-        }
-        match arrival {
-            Arrival::InOrder => {}
-            Arrival::AfterGap { missing } => self.tally.lost += missing,
-            Arrival::Late => {
-                self.tally.lost -= 1;
-                self.tally.reordered += 1;
-            }
-            Arrival::Repeat => {
-                self.tally.repeated += 1;
-                return;
-            }
-        }
-        if stamp.sequence >= self.owed_from {
-            self.tally.delivered += 1;
-            let now = *now.get_or_insert_with(sys::monotonic_nanos);
-            self.latencies.record(now.saturating_sub(stamp.due_nanos));
-        }
+    /// Ends the count here; what came to pass since the last.
+    fn cut(&mut self, published: &Published) -> Tally {
+        let subscribers = self.trackers.iter().zip(&self.connections).enumerate();
+        // Those that never opened are counted as not connected, not as a loss of each message.
+        let opened = subscribers.filter_map(|(index, (tracker, connection))| {
+            matches!(connection, Connection::Live(..) | Connection::Ended).then_some((index, *tracker))
+        });
+        self.account.cut(published, opened)
     }
 }
 
