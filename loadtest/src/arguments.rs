@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::payload::Payload;
 use crate::publisher::RedisUrl;
@@ -28,6 +28,8 @@ pub struct Arguments {
 pub enum Command {
     /// One channel with very many subscribers, one message at a time: CPU per delivery and latency
     Fanout(FanoutArguments),
+    /// One channel with few subscribers and as many messages as go through: deliveries per CPU-second
+    Firehose(FirehoseArguments),
     /// Very many subscribers and no message: memory per connection and CPU at rest
     Idle(IdleArguments),
     /// Very many subscribers at once: connections accepted, answered and subscribed per second of the server's CPU
@@ -58,6 +60,39 @@ pub struct FanoutArguments {
     pub rate: Option<f64>,
     #[command(flatten)]
     pub common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct FirehoseArguments {
+    /// Messages a second, or `auto`: climb until the server uses most of its CPU, or cannot keep up, or the load generator
+    /// uses most of its own
+    #[arg(long, value_name = "PER_SECOND", default_value = "auto", value_parser = rate)]
+    pub rate: Rate,
+    /// A rate is sustained while everything arrives and 99 of 100 messages take no longer than this
+    #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = duration)]
+    pub p99_max: Duration,
+    /// Then publish at so much of the rate that was found, the same rate to all contenders: that of the slowest [default:
+    /// to each its own, in full]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub load: Option<f64>,
+    /// How long each round is measured
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub duration: Duration,
+    /// How long a step of the search lasts, and the warm-up before a round
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
+    pub step: Duration,
+    /// Messages are due in batches, so far apart: many publishers whose messages come together
+    #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = duration)]
+    pub batch_interval: Duration,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// How many messages a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rate {
+    Auto,
+    Fixed(f64),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -280,15 +315,47 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+fn rate(text: &str) -> Result<Rate, String> {
+    if text == "auto" { Ok(Rate::Auto) } else { positive(text).map(Rate::Fixed) }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.01..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share is 0.01 to 1".to_owned()),
+    }
+}
+
+impl Arguments {
+    /// The command line, with the defaults of common arguments that differ from scenario to scenario; ends the process if
+    /// it is wrong.
+    pub fn take() -> Self {
+        let matches = Self::with_defaults().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn with_defaults() -> clap::Command {
+        Self::command().mut_subcommand("firehose", |scenario| {
+            scenario
+                .mut_arg("connections", |argument| argument.default_value("200"))
+                .mut_arg("client_rest", |argument| {
+                    argument.default_value("1ms").help(
+                        "All subscribers are looked at so often, whether or not there is something to read: one read \
+                         takes all that came in between, and no send has to wake anybody",
+                    )
+                })
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        Arguments::with_defaults().debug_assert();
     }
 
     #[test]

@@ -28,17 +28,16 @@ pub mod window;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use arguments::{Arguments, Command};
 use trouble::Trouble;
 
 pub fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let result = match Arguments::take().command {
         Command::Fanout(arguments) => scenario::fanout::run(&arguments),
         Command::Spread(arguments) => scenario::spread::run(&arguments),
         Command::Curve(arguments) => scenario::curve::run(&arguments),
         Command::Connect(arguments) => scenario::connect::run(&arguments),
+        Command::Firehose(arguments) => scenario::firehose::run(&arguments),
         Command::Idle(arguments) => scenario::idle::run(&arguments),
         Command::SwarmProcess => swarm::worker::run().map(|()| true),
         Command::BareServer { volley } => contender::bare::serve(volley).map(|()| true),

@@ -8,24 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Pieces, TestServer, run};
-
-const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
-                    retry: 2000\nid: test.0\n\n";
-
-/// The newest frame as it is.
-fn faithful(_: u64, _: usize, frames: &[Vec<u8>]) -> Pieces {
-    Some(vec![frames.last().unwrap().clone()])
-}
-
-fn tally(json: &Value) -> &Value {
-    &json["trials"][0]["rounds"][0]["measured"]["tally"]
-}
-
-fn counts(json: &Value) -> [u64; 6] {
-    ["expected", "delivered", "lost", "repeated", "reordered", "disconnected"]
-        .map(|name| tally(json)[name].as_u64().unwrap())
-}
+use support::{HEAD, Pieces, TestServer, counts, faithful, run};
 
 #[test]
 fn the_bare_loops_deliver_every_message_to_200_subscribers() {

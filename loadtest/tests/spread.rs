@@ -1,6 +1,7 @@
 //! Channels with one subscriber each: every message checked for its own channel, and every kind of fault planted once.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)] // Not every file of tests needs all of it.
 mod support;
 
 use std::process::Command;

@@ -6,6 +6,7 @@
 pub mod connect;
 pub mod curve;
 pub mod fanout;
+pub mod firehose;
 pub mod idle;
 pub mod spread;
 

@@ -63,6 +63,21 @@ impl TestServer {
     }
 }
 
+pub(crate) const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
+                               retry: 2000\nid: test.0\n\n";
+
+/// The newest frame as it is.
+pub(crate) fn faithful(_: u64, _: usize, frames: &[Vec<u8>]) -> Pieces {
+    Some(vec![frames.last().unwrap().clone()])
+}
+
+/// What the first round of the first contender counted.
+pub(crate) fn counts(json: &Value) -> [u64; 6] {
+    let tally = &json["trials"][0]["rounds"][0]["measured"]["tally"];
+    ["expected", "delivered", "lost", "repeated", "reordered", "disconnected"]
+        .map(|name| tally[name].as_u64().unwrap())
+}
+
 /// Runs loadtest; its output and the JSON file's content.
 pub(crate) fn run(name: &str, arguments: &[&str]) -> (Output, Value) {
     let json = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
