@@ -7,7 +7,7 @@ use divan::{Bencher, black_box};
 use courier::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
 use courier::base::position::Epoch;
 use courier::base::socket::Listener;
-use courier::protocol::site::Site;
+use courier::protocol::site::{Shedding, Site};
 use courier::wire::http;
 
 #[global_allocator]
@@ -74,6 +74,7 @@ fn head_and_decision(bencher: Bencher<'_, '_>) {
         demo_page: b"",
         publish_limit: 1_024,
         retry: Duration::from_secs(2),
+        shedding: Shedding::Retry,
     };
     bencher.bench_local(|| {
         let head = http::parse(black_box(BROWSER), HEAD_BYTES_MAX).expect("the head is well-formed");

@@ -10,7 +10,7 @@ use courier::base::position::{Epoch, Position};
 use courier::base::queue::GapReason;
 use courier::base::refusal::{After, Refusal};
 use courier::base::socket::Listener;
-use courier::protocol::site::{Decision, Site};
+use courier::protocol::site::{Decision, Shedding, Site};
 use courier::protocol::{Event, GapNotice, WireFormat};
 use courier::wire::http;
 
@@ -52,6 +52,7 @@ fn head() -> String {
         demo_page: b"",
         publish_limit: 0,
         retry: Duration::from_secs(2),
+        shedding: Shedding::Retry,
     };
     let request = b"GET /events?channel=news HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
     let (head, _) = http::parse(request, 8_192).unwrap().unwrap();

@@ -80,6 +80,37 @@ fn a_stop_by_interrupt_is_the_same_and_nobody_is_accepted_any_more() {
 }
 
 #[test]
+fn who_comes_while_others_are_told_to_go_is_told_when_to_come_back() {
+    let mut courier = Courier::with_broker(&["--shards", "1", "--retry", "60s", "--drain-timeout", "60s"]);
+    let mut streams: Vec<Stream> = (0..1_000).map(|_| Stream::open(courier.web, "channel=a")).collect();
+    courier.process.signal("TERM");
+    courier.process.errors.with("stopping");
+    let mut late = Peer::connect(courier.web);
+    late.send("GET /events?channel=b HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(late.head().status, 200);
+    let last = String::from_utf8(late.rest()).unwrap();
+    let delay = last.strip_prefix("retry: ").and_then(|delay| delay.trim().parse::<u64>().ok());
+    assert!(delay.is_some_and(|delay| (30_000..60_000).contains(&delay)), "{last}");
+    for stream in &mut streams {
+        stream.expect_end();
+    }
+    assert_eq!(courier.process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_stream_that_has_lasted_long_enough_ends_and_resumes_where_it_was() {
+    let courier = Courier::with_broker(&["--sse-lifetime", "1s"]);
+    let mut stream = Stream::open(courier.web, "channel=a");
+    courier.client().publish("a", "one");
+    assert_eq!(stream.data(), "one");
+    stream.expect_end();
+    courier.client().publish("a", "two");
+    let mut resumed = Stream::resume(courier.web, "channel=a", stream.last_event_id());
+    assert_eq!(resumed.data(), "two");
+    courier.until_metric("courier_disconnects_total{reason=\"lifetime\"}", |ends| ends >= 1.0);
+}
+
+#[test]
 fn a_client_that_does_not_read_holds_up_a_stop_until_the_drain_timeout() {
     let mut courier = Courier::with_broker(&["--drain-timeout", "700ms"]);
     let _stream = stuck(&courier);

@@ -21,7 +21,7 @@ use courier::base::position::Epoch;
 use courier::base::queue::{Control, Delivery, ShardIndex};
 use courier::base::socket::{HangUp, Listener, Slot, SocketKey};
 use courier::base::time::Time;
-use courier::protocol::site::Site;
+use courier::protocol::site::{Shedding, Site};
 use courier::reader::broker::WallClock;
 use courier::reader::input::{Input as ReaderInput, Link};
 use courier::reader::{EmbeddedOptions, Reader, ReaderOptions, RedisAddress, RedisOptions, Upstream};
@@ -252,6 +252,7 @@ impl Side {
             demo_page: b"",
             publish_limit: 1_024,
             retry: Duration::from_secs(2),
+            shedding: Shedding::Retry,
         };
         let shard = Shard::new(ShardOptions {
             index,
@@ -259,6 +260,8 @@ impl Side {
             site: Arc::new(site),
             limits: Limits::default(),
             heartbeat,
+            lifetime: Duration::ZERO,
+            drain_window: Duration::ZERO,
             counters: Arc::new(ShardCounters::default()),
             seed: 1,
         });

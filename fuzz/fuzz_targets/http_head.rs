@@ -10,7 +10,7 @@ use courier::base::limits::CHANNELS_PER_CONNECTION;
 use courier::base::position::Epoch;
 use courier::base::queue::PublishOutcome;
 use courier::base::socket::Listener;
-use courier::protocol::site::{Decision, Site};
+use courier::protocol::site::{Decision, Shedding, Site};
 use courier::wire::http::{self, HeadError};
 use libfuzzer_sys::fuzz_target;
 
@@ -82,5 +82,6 @@ fn site() -> Site {
         demo_page: b"page",
         publish_limit: 100,
         retry: Duration::from_secs(2),
+        shedding: Shedding::Retry,
     }
 }

@@ -112,6 +112,9 @@ refusals! {
     HttpVersion = 505 "http-version" Close
         "A request line that ends with another version, such as `PRI * HTTP/2.0`."
         "This port speaks HTTP/1.1 and 1.0; put a proxy in front for HTTP/2.",
+    Busy = 503 "busy" Close
+        "A stream that cannot be served now, where `server.shed` is `503`."
+        "This stream cannot be served now; come back after the time that Retry-After gives.",
     Unavailable = 503 "unavailable" Keep
         "`POST /publish` while there is no upstream, or when it refused the message."
         "The message could not be handed to Redis; try again.",

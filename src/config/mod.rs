@@ -39,6 +39,7 @@ use crate::config::server_url::ServerUrl;
 use crate::config::settings::Settings;
 use crate::config::table::Key;
 use crate::driver::log::{LogFormat, LogLevel};
+use crate::protocol::site::Shedding;
 use crate::reader::Secret;
 
 /// Reads the command line (whose first argument is the program's name), the environment, and the files they name.
@@ -140,6 +141,9 @@ pub struct Config {
     /// `None`: no heartbeats.
     pub heartbeat: Option<Duration>,
     pub retry: Duration,
+    /// Zero: for ever.
+    pub lifetime: Duration,
+    pub shedding: Shedding,
     pub drain_timeout: Duration,
     pub allowed_origins: AllowedOrigins,
     /// `None`: by the machine.

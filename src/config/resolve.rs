@@ -13,6 +13,7 @@ use crate::config::value::{Value, show_size};
 use crate::config::{BrokerConfig, Config, Mode, RedisConfig, Upstream};
 use crate::driver::files;
 use crate::driver::log::{LogFormat, LogLevel};
+use crate::protocol::site::Shedding;
 use crate::reader::{RedisAddress, Secret};
 
 /// The configuration of a server.
@@ -32,6 +33,11 @@ pub fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
         limits: limits(settings)?,
         heartbeat: Some(settings.duration(Key::Heartbeat)).filter(|interval| !interval.is_zero()),
         retry: settings.duration(Key::Retry),
+        lifetime: settings.duration(Key::Lifetime),
+        shedding: match settings.choice(Key::Shed) {
+            "503" => Shedding::Unavailable,
+            _ => Shedding::Retry,
+        },
         drain_timeout: settings.duration(Key::DrainTimeout),
         allowed_origins: origins(settings),
         shards: settings.optional_count(Key::Shards),

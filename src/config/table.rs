@@ -218,7 +218,7 @@ options! {
     Retry Some("sse.retry"), "retry", Clients, duration(100, 3_600), Some("2s"),
         "How long clients shall wait before they reconnect.";
     DrainTimeout Some("server.drain_timeout"), "drain-timeout", Clients, duration_or_zero(1, 3_600), Some("10s"),
-        "How long stopping may take: half-sent messages are finished and clients told to reconnect.";
+        "How long stopping may take. In the first half streams are told one by one to come back; then half-sent messages are finished.";
 
     AdminListen Some("admin.listen"), "admin", Admin, Kind::Address, Some("127.0.0.1:8081"),
         "Where /metrics, /livez, /readyz and /stats are.";
@@ -243,6 +243,10 @@ options! {
         "How long Redis may be silent before it is pinged.";
     RedisPingTimeout Some("redis.ping_timeout"), "redis-ping-timeout", Limits, duration(100, 60), Some("5s"),
         "How long the answer to a ping may take before Redis counts as lost.";
+    Lifetime Some("sse.lifetime"), "sse-lifetime", Limits, duration_or_zero(1_000, 7 * 24 * 3_600), Some("0s"),
+        "How long a stream may last: it ends, with word to come back, after half of this at the earliest; 0s for ever.";
+    Shed Some("server.shed"), "server-shed", Limits, Kind::Choice(&["retry", "503"]), Some("retry"),
+        "What a client gets whose stream cannot be served now: retry, a stream that ends at once and says when to come back, as browsers need it; or 503 with Retry-After, on which browsers give up.";
     LimitsHeadBytes Some("limits.head_bytes"), "limits-head-bytes", Limits, size(KIB, 64 * KIB), Some("8KiB"),
         "The longest request head. Beyond: 431.";
     LimitsHeadTimeout Some("limits.head_timeout"), "limits-head-timeout", Limits, duration(100, 300), Some("10s"),

@@ -177,7 +177,6 @@ impl ShardLoop {
     fn drain(&mut self, now: Time) {
         if !self.draining {
             self.draining = true;
-            self.ring.stop_listening();
             self.parts.shard.handle(now, Input::Drain);
             self.carry_out(now);
         }
@@ -211,6 +210,7 @@ impl ShardLoop {
                     self.parts.shard.handle(now, Input::AdminAnswer { socket, answer });
                 }
                 Output::Notice(Notice::TlsOnPlainPort) => warn_of_tls(now),
+                Output::StopListening => self.ring.stop_listening(),
                 Output::Drained => self.drained = true,
             }
         }

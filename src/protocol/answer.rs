@@ -1,5 +1,7 @@
 //! Complete answers: what of a request decides how its answer is put, and the bodies of refusals.
 
+use std::time::Duration;
+
 use crate::access::AllowedOrigins;
 use crate::base::refusal::{After, Refusal};
 use crate::protocol::cors;
@@ -87,6 +89,14 @@ impl Exchange {
         let mut fields = Vec::new();
         http::field("Allow", methods, &mut fields);
         self.problem(Refusal::MethodNotAllowed, Refusal::MethodNotAllowed.detail(), &fields)
+    }
+
+    /// A refusal of what may be had later, with when to ask again.
+    pub(super) fn refuse_for_now(&self, refusal: Refusal, retry: Duration) -> Answer {
+        let mut fields = Vec::new();
+        let seconds = retry.as_millis().div_ceil(1_000);
+        http::field("Retry-After", &seconds.to_string(), &mut fields);
+        self.problem(refusal, refusal.detail(), &fields)
     }
 
     /// The answer to OPTIONS, preflight or not.

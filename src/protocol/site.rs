@@ -36,6 +36,7 @@ pub struct Site {
     pub publish_limit: usize,
     /// How soon a client is told to reconnect, before jitter.
     pub retry: Duration,
+    pub shedding: Shedding,
 }
 
 /// What to do with a request.
@@ -60,6 +61,21 @@ pub struct Opening {
     pub start: Start,
     /// The complete response head.
     pub head: Vec<u8>,
+    /// How the stream is refused if it cannot be served now; none: by its head, a time to come back, and its end.
+    pub busy: Option<Box<Busy>>,
+}
+
+/// The refusal of a stream that cannot be served now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Busy(Exchange);
+
+/// What a client gets whose stream cannot be served now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shedding {
+    /// A stream that ends at once and says when to come back: what an EventSource obeys.
+    Retry,
+    /// 503 with Retry-After: what other clients and balancers obey, and what an EventSource gives up on.
+    Unavailable,
 }
 
 /// A page of the admin side that may be shown.
@@ -142,6 +158,10 @@ impl Site {
             format: parameters.format,
             start: parameters.start,
             head: exchange.stream_head(),
+            busy: match self.shedding {
+                Shedding::Retry => None,
+                Shedding::Unavailable => Some(Box::new(Busy(exchange.clone()))),
+            },
         })
     }
 
@@ -154,6 +174,13 @@ impl Site {
             fields,
             body: self.demo_page,
         })
+    }
+}
+
+impl Busy {
+    /// The complete answer; the time to come back is rounded up to whole seconds.
+    pub fn answer(&self, retry: Duration) -> Answer {
+        self.0.refuse_for_now(Refusal::Busy, retry)
     }
 }
 

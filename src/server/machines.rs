@@ -26,6 +26,7 @@ pub(super) fn site(config: &Config) -> Site {
         demo_page: include_bytes!("../protocol/demo.html"),
         publish_limit: config.limits.message_bytes,
         retry: config.retry,
+        shedding: config.shedding,
     }
 }
 
@@ -43,6 +44,9 @@ pub(super) fn shard(
         site: Arc::clone(site),
         limits: config.limits.clone(),
         heartbeat: config.heartbeat.unwrap_or(Duration::ZERO),
+        lifetime: config.lifetime,
+        // The other half is for those who take their last words slowly.
+        drain_window: config.drain_timeout / 2,
         counters: Arc::clone(counters),
         seed: random.word(),
     }

@@ -165,9 +165,7 @@ impl Shard {
         self.connections -= 1;
         self.counters.cells.connections.set(self.connections);
         self.outputs.push_back(Output::Close { socket });
-        if self.draining && self.connections == 0 {
-            self.outputs.push_back(Output::Drained);
-        }
+        self.say_if_drained();
     }
 
     /// Gives back what the connection holds beside its row and its tail: request, join, subscriptions.

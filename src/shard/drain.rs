@@ -1,36 +1,122 @@
-//! Stopping: no further requests; every stream gets what it is owed and an end that tells it when to come back.
+//! Streams that end by the server's doing: when it stops, when they have lasted as long as they may, and when they
+//! cannot be served at all.
 //!
-//! Streams are ended from the flush, a volley at a time, so that nothing is built up for all of them at once. The
-//! `retry:` is jittered, so that the clients do not all come back in the same moment.
+//! A stream that ends gets what it is owed and then words that tell an EventSource to come back, and when: `retry:`,
+//! jittered. Many are not ended at once, nor built up for at once: a sweep goes through the rows, and the flush writes
+//! the last words, a volley at a time. Until its turn comes, a stream is served as ever.
+//!
+//! While the shard drains, connections are still accepted, so that whoever waits in the listener's backlog is told when
+//! to come back instead of being reset. When the sweep is through, the listener is closed.
+
+use std::time::Duration;
 
 use crate::base::disconnect::Disconnect;
 use crate::base::number::small;
 use crate::base::socket::Slot;
 use crate::protocol::WireFormat;
+use crate::protocol::site::Opening;
 
 use super::Shard;
 use super::input::Output;
 use super::row::{Flags, State};
+use super::sweep::Sweep;
+
+/// How far the shard is with stopping.
+#[derive(Debug)]
+pub(super) enum Drain {
+    /// It is not.
+    No,
+    /// Streams are ended one by one.
+    Ending(Sweep),
+    /// Every stream has had its turn; nobody new is accepted.
+    Ended,
+}
+
+impl Drain {
+    pub(super) fn deadline(&self) -> Option<crate::base::time::Time> {
+        match self {
+            Self::Ending(sweep) => Some(sweep.next()),
+            Self::No | Self::Ended => None,
+        }
+    }
+}
 
 impl Shard {
-    pub(super) fn drain(&mut self) {
-        self.draining = true;
-        if self.connections == 0 {
+    pub(super) fn is_draining(&self) -> bool {
+        !matches!(self.drain, Drain::No)
+    }
+
+    /// Begins to stop: over the window at most, and a thousand streams a second at least.
+    pub(super) fn begin_drain(&mut self) {
+        let streams = Duration::from_millis(self.connections);
+        let period = streams.clamp(DRAIN_LEAST.min(self.drain_window), self.drain_window);
+        self.drain = Drain::Ending(Sweep::new(period, self.now));
+        self.end_idle_connections();
+        self.drain_sweep();
+    }
+
+    /// Ends those streams whose turn has come.
+    pub(super) fn drain_sweep(&mut self) {
+        let Drain::Ending(sweep) = &mut self.drain else { return };
+        if self.now < sweep.next() {
+            return;
+        }
+        let due = sweep.take_due(self.now, self.rows.len());
+        for row in due.rows {
+            self.retire(Slot(small(row)));
+        }
+        if due.is_round {
+            self.drain = Drain::Ended;
+            self.outputs.push_back(Output::StopListening);
+            self.end_idle_connections();
+            self.say_if_drained();
+        }
+    }
+
+    pub(super) fn say_if_drained(&mut self) {
+        if matches!(self.drain, Drain::Ended) && self.connections == 0 {
             self.outputs.push_back(Output::Drained);
         }
-        for slot in 0..self.rows.len() {
-            let slot = Slot(small(slot));
-            match self.rows[slot.index()].state {
-                State::Live | State::Joining(_) => self.queue(slot),
-                State::Request(request) if self.is_between_requests(request) => {
-                    self.end_after_tail(slot, Disconnect::Drain);
-                }
-                // A request that is under way is answered, and its connection ends behind the answer.
-                State::Request(_)
+    }
+
+    /// Ends every second time those streams whose turn has come: a stream lasts for one round at least and two at most.
+    pub(super) fn lifetime_sweep(&mut self) {
+        let Some(sweep) = &mut self.lifetimes else { return };
+        if self.opened == 0 || self.now < sweep.next() {
+            return;
+        }
+        let due = sweep.take_due(self.now, self.rows.len());
+        for slot in due.rows.map(|row| Slot(small(row))) {
+            let row = &mut self.rows[slot.index()];
+            match row.state {
+                State::Live if row.flags.has(Flags::AGED) => self.retire(slot),
+                State::Live => row.flags.set(Flags::AGED),
+                State::Free
+                | State::Request(_)
+                | State::Joining(_)
                 | State::Ending
                 | State::Lingering { .. }
-                | State::Closing
-                | State::Free => {}
+                | State::Closing => {}
+            }
+        }
+    }
+
+    /// The stream ends with its next flush.
+    fn retire(&mut self, slot: Slot) {
+        let row = &mut self.rows[slot.index()];
+        if matches!(row.state, State::Live | State::Joining(_)) && !row.flags.has(Flags::RETIRING) {
+            row.flags.set(Flags::RETIRING);
+            self.queue(slot);
+        }
+    }
+
+    /// A connection on which nobody waits for an answer ends; a request that is under way is answered first.
+    fn end_idle_connections(&mut self) {
+        for slot in (0..self.rows.len()).map(|row| Slot(small(row))) {
+            if let State::Request(request) = self.rows[slot.index()].state
+                && self.is_between_requests(request)
+            {
+                self.end_after_tail(slot, Disconnect::Drain);
             }
         }
     }
@@ -53,10 +139,47 @@ impl Shard {
         debug_assert!(!flags.has(Flags::OPENED), "release takes the stream out of the count");
     }
 
-    /// Ends a stream that cannot be served now in the one way that makes an EventSource come back: 200, `retry:`, end.
+    /// Ends a stream that cannot be served now, and that waits to open.
     pub(super) fn shed(&mut self, slot: Slot, reason: Disconnect) {
+        let retry = self.random.jitter(self.site.retry);
+        let unopened = match self.rows[slot.index()].state {
+            State::Joining(join) => self.take_busy(join).map(|busy| busy.answer(retry)),
+            _ => None,
+        };
         let mut bytes = Vec::new();
-        self.close_stream(slot, reason, &mut bytes);
+        match unopened {
+            Some(answer) => {
+                answer.refusal.into_iter().for_each(|refusal| self.counters.refusal(refusal));
+                self.push_tail(slot, answer.bytes);
+                self.end_after_tail(slot, reason);
+            }
+            // The one way that makes an EventSource come back: 200, `retry:`, end.
+            None => {
+                self.close_stream(slot, reason, &mut bytes);
+                self.push_tail(slot, bytes);
+            }
+        }
+    }
+
+    /// Ends a request for a stream that cannot be served now, before anything is subscribed for it.
+    pub(super) fn shed_request(&mut self, slot: Slot, opening: Opening, reason: Disconnect) {
+        let retry = self.random.jitter(self.site.retry);
+        let bytes = match opening.busy {
+            Some(busy) => {
+                let answer = busy.answer(retry);
+                answer.refusal.into_iter().for_each(|refusal| self.counters.refusal(refusal));
+                answer.bytes
+            }
+            None => {
+                let mut bytes = opening.head;
+                opening.format.encode_closing(retry, &mut bytes);
+                bytes
+            }
+        };
         self.push_tail(slot, bytes);
+        self.end_after_tail(slot, reason);
     }
 }
+
+/// Long enough that those who are in the backlog when the order comes are accepted and answered.
+const DRAIN_LEAST: Duration = Duration::from_millis(20);

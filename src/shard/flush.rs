@@ -132,7 +132,7 @@ impl Shard {
             let source = Source::Tail { tail: self.tails.key(tail) };
             return Some(self.send(slot, source, self.tails.rest(tail).len()));
         }
-        if self.draining && matches!(row.state, State::Joining(_) | State::Live) {
+        if row.flags.has(Flags::RETIRING) && matches!(row.state, State::Joining(_) | State::Live) {
             return Some(self.plan_closing(slot));
         }
         if row.state == State::Live {
@@ -191,7 +191,8 @@ impl Shard {
         while self.gather_first(slot, None, &mut scratch).is_some() {
             frames += 1;
         }
-        self.close_stream(slot, Disconnect::Drain, &mut scratch);
+        let reason = if self.is_draining() { Disconnect::Drain } else { Disconnect::Lifetime };
+        self.close_stream(slot, reason, &mut scratch);
         let length = scratch.len() - start;
         self.scratch = scratch;
         self.counters.cells.messages_delivered.add(frames);
@@ -268,7 +269,9 @@ impl Shard {
     fn after_tail(&mut self, slot: Slot) {
         match self.rows[slot.index()].state {
             State::Ending => self.finish(slot),
-            State::Live | State::Joining(_) if self.draining => self.queue(slot),
+            State::Live | State::Joining(_) if self.rows[slot.index()].flags.has(Flags::RETIRING) => {
+                self.queue(slot);
+            }
             State::Live => self.queue_if_owed(slot),
             State::Request(_) => self.advance_request(slot),
             State::Joining(_) | State::Lingering { .. } | State::Closing | State::Free => {}

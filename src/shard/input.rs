@@ -31,7 +31,7 @@ pub enum Input<'a> {
     AdminAnswer { socket: SocketKey, answer: AdminAnswer },
     /// The time that `Shard::next_deadline` asked for may have come.
     Tick,
-    /// Stop: no new requests, end the streams. Comes at most once.
+    /// Stop: end the streams, over a while. Comes at most once.
     Drain,
 }
 
@@ -53,6 +53,8 @@ pub enum Output {
     AskAdmin { socket: SocketKey, page: AdminPage },
     /// A thing the operator should know, at most once a minute for each kind.
     Notice(Notice),
+    /// Draining, and every stream has been told: accept nobody any more.
+    StopListening,
     /// Draining, and the last connection has ended.
     Drained,
 }

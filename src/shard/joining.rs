@@ -13,7 +13,7 @@ use crate::base::queue::{
 };
 use crate::base::socket::{Slot, SocketKey};
 use crate::hub::{NO_SUBSCRIPTION, SubscriptionIndex};
-use crate::protocol::site::Opening;
+use crate::protocol::site::{Busy, Opening};
 use crate::protocol::{Event, GapNotice, WireFormat};
 
 use super::Shard;
@@ -23,6 +23,7 @@ use super::row::{Flags, State};
 pub(super) struct Join {
     format: WireFormat,
     head: Vec<u8>,
+    busy: Option<Box<Busy>>,
     start: Start,
     channels: Vec<Waiting>,
     /// The answers that are still to come.
@@ -69,7 +70,7 @@ struct Notice {
 
 impl Shard {
     pub(super) fn open_stream(&mut self, slot: Slot, opening: Opening) {
-        let Opening { channels, format, start, head } = opening;
+        let Opening { channels, format, start, head, busy } = opening;
         let mut waiting = Vec::with_capacity(channels.len());
         let mut pending = 0;
         for (name, mode) in channels {
@@ -85,16 +86,14 @@ impl Shard {
             });
         }
         self.count_subscriptions();
-        let join = self.joins.insert(Join { format, head, start, channels: waiting, pending, early: None });
+        let join =
+            self.joins.insert(Join { format, head, busy, start, channels: waiting, pending, early: None });
         self.rows[slot.index()].state = State::Joining(join.index);
         if pending == 0 {
             self.go_live(slot, join.index);
         } else {
             let socket = self.key(slot);
             self.waits.add(self.now, socket);
-            if self.draining {
-                self.queue(slot);
-            }
         }
     }
 
@@ -233,7 +232,8 @@ impl Shard {
         if !bytes.is_empty() {
             self.push_tail(slot, bytes);
         }
-        if self.draining || self.hub.is_owed(self.rows[slot.index()].subscriptions) {
+        let is_retiring = self.rows[slot.index()].flags.has(Flags::RETIRING);
+        if is_retiring || self.hub.is_owed(self.rows[slot.index()].subscriptions) {
             self.queue(slot);
         }
     }
@@ -323,6 +323,12 @@ impl Shard {
         (std::mem::take(&mut join.head), join.format)
     }
 
+    /// How the stream is refused, if it has not opened and is not refused by a head and an end.
+    pub(super) fn take_busy(&mut self, join: u32) -> Option<Box<Busy>> {
+        let join = self.joins.at_mut(join);
+        join.busy.take().filter(|_| join.early.is_none())
+    }
+
     fn first_owed(&self, slot: Slot) -> Option<Position> {
         let mut first = None;
         let mut subscription = self.rows[slot.index()].subscriptions;
@@ -339,6 +345,10 @@ impl Shard {
         let row = &mut self.rows[slot.index()];
         row.written = now;
         row.flags.set(Flags::OPENED);
+        // Sweeps rest while there is no stream.
+        if let (0, Some(sweep)) = (self.opened, &mut self.lifetimes) {
+            sweep.restart(self.now);
+        }
         self.opened += 1;
     }
 

@@ -16,6 +16,7 @@ pub mod input;
 mod joining;
 mod request;
 mod row;
+mod sweep;
 mod tails;
 
 use std::collections::VecDeque;
@@ -35,11 +36,13 @@ use crate::hub::{Bounds, FORMATS_MAX, Hub, SubscriptionIndex};
 use crate::protocol::site::Site;
 use crate::protocol::{Event, GapNotice, WireFormat};
 
+use drain::Drain;
 use heartbeat::Heartbeat;
 use input::{Input, Output};
 use joining::Join;
 use request::Request;
 use row::{Flags, Row, State};
+use sweep::Sweep;
 use tails::Tails;
 
 #[derive(Debug)]
@@ -51,6 +54,10 @@ pub struct ShardOptions {
     pub limits: Limits,
     /// Longest silence on a stream; zero: no heartbeats.
     pub heartbeat: Duration,
+    /// Longest life of a stream; zero: for ever.
+    pub lifetime: Duration,
+    /// Over how long the ends of streams are spread when the shard stops.
+    pub drain_window: Duration,
     pub counters: Arc<ShardCounters>,
     /// For jitter.
     pub seed: u64,
@@ -93,7 +100,9 @@ pub struct Shard {
     heartbeat: Heartbeat,
     /// As the reader last said.
     upstream: Reach,
-    draining: bool,
+    lifetimes: Option<Sweep>,
+    drain: Drain,
+    drain_window: Duration,
     /// When the operator was last told of TLS on a plain port.
     tls_noticed: Option<Time>,
     /// The time that came with the present input, plan or settlement.
@@ -107,7 +116,8 @@ const CONTROL_RETRY: Duration = Duration::from_millis(1);
 
 impl Shard {
     pub fn new(options: ShardOptions) -> Self {
-        let ShardOptions { index, epoch, site, limits, heartbeat, counters, seed } = options;
+        let ShardOptions { index, epoch, site, limits, heartbeat, lifetime, drain_window, counters, seed } =
+            options;
         Self {
             index,
             epoch,
@@ -137,7 +147,9 @@ impl Shard {
             lingers: Deadlines::new(limits::LINGER_TIMEOUT),
             heartbeat: Heartbeat::new(heartbeat),
             upstream: Reach::Up,
-            draining: false,
+            lifetimes: (!lifetime.is_zero()).then(|| Sweep::new(lifetime / 2, Time::ZERO)),
+            drain: Drain::No,
+            drain_window,
             tls_noticed: None,
             now: Time::ZERO,
             limits,
@@ -159,7 +171,7 @@ impl Shard {
             }
             Input::AdminAnswer { socket, answer } => self.admin_answer(socket, &answer),
             Input::Tick => self.tick(),
-            Input::Drain => self.drain(),
+            Input::Drain => self.begin_drain(),
         }
     }
 
@@ -188,6 +200,8 @@ impl Shard {
             self.endings.next(),
             self.lingers.next(),
             self.heartbeat_deadline(),
+            self.lifetimes.as_ref().filter(|_| self.opened > 0).map(Sweep::next),
+            self.drain.deadline(),
             self.returned_until,
         ];
         deadlines.into_iter().flatten().min()
@@ -275,6 +289,8 @@ impl Shard {
             self.linger_overdue(socket);
         }
         self.heartbeat_sweep();
+        self.lifetime_sweep();
+        self.drain_sweep();
         if self.returned_until.is_some_and(|until| until <= now) {
             self.returned_until = None;
             self.outputs.extend(self.returned.drain(..).map(Output::Control));

@@ -154,6 +154,10 @@ impl Shard {
         entry.scanned = 0;
         match decision {
             Decision::Answer(answer) => self.answer(slot, answer),
+            Decision::Stream(opening) if self.is_draining() => {
+                self.shed_request(slot, opening, Disconnect::Drain);
+                Step::Over
+            }
             Decision::Stream(opening) => {
                 self.drop_request(request);
                 self.open_stream(slot, opening);
@@ -252,7 +256,7 @@ impl Shard {
         self.push_tail(slot, answer.bytes);
         let State::Request(request) = self.rows[slot.index()].state else { return Step::Over };
         let is_half_closed = !self.rows[slot.index()].flags.has(Flags::RECEIVING);
-        if answer.after == After::Close || self.draining || is_half_closed {
+        if answer.after == After::Close || self.is_draining() || is_half_closed {
             let reason = match answer.refusal {
                 Some(Refusal::HeadTimeout) => Disconnect::HeadTimeout,
                 Some(refusal) if refusal.after() == After::Close => Disconnect::BadRequest,

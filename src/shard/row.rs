@@ -54,6 +54,10 @@ impl Flags {
     pub(super) const HEARTBEAT: Self = Self(16);
     /// The head of a stream has been handed over.
     pub(super) const OPENED: Self = Self(32);
+    /// A sweep of the lifetimes has come by once.
+    pub(super) const AGED: Self = Self(64);
+    /// The stream ends with its next flush.
+    pub(super) const RETIRING: Self = Self(128);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

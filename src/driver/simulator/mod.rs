@@ -24,7 +24,7 @@ use crate::base::queue::{Control, ShardIndex};
 use crate::base::random::Random;
 use crate::base::socket::{HangUp, Slot, SocketKey};
 use crate::base::time::Time;
-use crate::protocol::site::Site;
+use crate::protocol::site::{Shedding, Site};
 use crate::reader::input::{Input as ReaderInput, Link, Output as ReaderOutput};
 use crate::reader::{Reader, ReaderOptions, RedisAddress, RedisOptions, Upstream};
 use crate::shard::input::{Input, Output};
@@ -336,7 +336,7 @@ impl World {
                     side.free_slots.push(socket.slot.0);
                     self.clients[entry.client].disconnected((index, socket.slot));
                 }
-                Output::AskAdmin { .. } | Output::Notice(_) | Output::Drained => {
+                Output::AskAdmin { .. } | Output::Notice(_) | Output::StopListening | Output::Drained => {
                     unreachable!("no client asks for the admin side")
                 }
             }
@@ -512,5 +512,6 @@ fn site() -> Site {
         demo_page: b"",
         publish_limit: 0,
         retry: Duration::from_secs(2),
+        shedding: Shedding::Retry,
     }
 }

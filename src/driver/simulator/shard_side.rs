@@ -38,6 +38,8 @@ impl ShardSide {
             site: Arc::clone(site),
             limits: limits.clone(),
             heartbeat: Duration::from_secs(random.below(3)),
+            lifetime: Duration::ZERO,
+            drain_window: Duration::from_secs(5),
             counters: Arc::clone(&counters),
             seed: random.word(),
         });

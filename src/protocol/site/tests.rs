@@ -28,6 +28,7 @@ fn site(origins: &[&str], try_out: bool) -> Site {
         demo_page: b"<!doctype html>",
         publish_limit: 1_000,
         retry: Duration::from_secs(2),
+        shedding: Shedding::Retry,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::base::queue::{
 };
 use crate::base::socket::{HangUp, Listener};
 use crate::protocol::admin::AdminPage;
+use crate::protocol::site::Shedding;
 
 const EPOCH: Epoch = Epoch(10);
 
@@ -50,6 +51,7 @@ impl Bench {
             demo_page: b"<html>",
             publish_limit: 1_000,
             retry: Duration::from_secs(2),
+            shedding: Shedding::Retry,
         };
         let mut options = ShardOptions {
             index: ShardIndex(0),
@@ -57,6 +59,8 @@ impl Bench {
             site: Arc::new(site),
             limits: Limits::default(),
             heartbeat: Duration::ZERO,
+            lifetime: Duration::ZERO,
+            drain_window: Duration::ZERO,
             counters: Arc::default(),
             seed: 1,
         };
