@@ -20,7 +20,7 @@ fn main() {
 const FRAME: [u8; 140] = [b'x'; 140];
 
 fn hub() -> Hub {
-    Hub::new(Bounds { lag_bytes: 1 << 20, log_bytes: 1 << 28 })
+    Hub::new(Bounds { lag_bytes: 1 << 20, log_bytes: 1 << 28, reserved_subscriptions: 0 })
 }
 
 fn subscribe(hub: &mut Hub, name: &str, slot: u32) -> ChannelKey {

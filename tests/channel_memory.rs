@@ -74,7 +74,7 @@ impl Rig {
             rules: Rules::default(),
             start: Time::ZERO,
         });
-        let hub = Hub::new(Bounds { lag_bytes: 1 << 20, log_bytes: 1 << 28 });
+        let hub = Hub::new(Bounds { lag_bytes: 1 << 20, log_bytes: 1 << 28, reserved_subscriptions: 0 });
         Self { reader, hub, keys: Vec::with_capacity(CHANNELS as usize) }
     }
 

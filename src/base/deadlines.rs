@@ -51,6 +51,16 @@ impl<T> Deadlines<T> {
         Some(item)
     }
 
+    /// Forgets all: nothing that they were for is left.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+    }
+
+    /// Keeps no more room than is needed.
+    pub fn trim(&mut self) {
+        self.queue.shrink_to(CAPACITY_KEPT);
+    }
+
     pub fn len(&self) -> usize {
         self.queue.len()
     }

@@ -1,7 +1,7 @@
 //! A slab whose keys know which use of an entry they mean, so that a key kept too long finds nothing.
 //!
 //! Cost: insert, remove and get are O(1); an entry is the value and at most 8 bytes. Freed entries are reused, last
-//! first; a slab that has become empty after a burst gives its memory back.
+//! first; a slab that has become empty after a burst gives its memory back, and one that is trimmed what is behind its last entry.
 
 /// One use of one entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +66,7 @@ impl<T> Slab<T> {
         self.free = key.index;
         self.count -= 1;
         if self.count == 0 && self.entries.len() > ENTRIES_KEPT {
-            self.give_back();
+            self.trim();
         }
         match state {
             State::Used(value) => Some(value),
@@ -124,10 +124,21 @@ impl<T> Slab<T> {
         self.count == 0
     }
 
-    /// A burst is over: its memory is not kept, but no key of it may ever mean anything again.
-    fn give_back(&mut self) {
-        let last = self.entries.iter().map(|entry| entry.generation).max().unwrap_or_default();
-        *self = Self { first_generation: last.wrapping_add(1), ..Self::default() };
+    /// A burst is over: the memory behind the last entry in use is not kept, but no key of it may ever mean anything
+    /// again. Looks at every entry.
+    pub fn trim(&mut self) {
+        let is_used = |entry: &Entry<T>| matches!(entry.state, State::Used(_));
+        let kept = self.entries.iter().rposition(is_used).map_or(0, |last| last + 1);
+        let last = self.entries.drain(kept..).map(|entry| entry.generation).max();
+        let Some(last) = last else { return };
+        self.first_generation = self.first_generation.max(last.wrapping_add(1));
+        self.entries.shrink_to_fit();
+        self.free = NONE;
+        for (index, entry) in (0..).zip(&mut self.entries) {
+            if let State::Free { next } = &mut entry.state {
+                *next = std::mem::replace(&mut self.free, index);
+            }
+        }
     }
 
     /// The entries in use, in the order of their index.
@@ -171,6 +182,24 @@ mod tests {
         let again: Vec<Key> = (0..1_000).map(|value| slab.insert(value)).collect();
         assert!(keys.iter().all(|&key| slab.get(key).is_none()));
         assert!(again.iter().all(|&key| slab.get(key).is_some()));
+    }
+
+    #[test]
+    fn a_trimmed_slab_keeps_what_is_in_use_and_its_keys_stay_stale() {
+        let mut slab = Slab::default();
+        let keys: Vec<Key> = (0..1_000).map(|value| slab.insert(value)).collect();
+        for &key in keys.iter().filter(|key| ![0, 3].contains(&key.index)) {
+            assert!(slab.remove(key).is_some());
+        }
+        slab.trim();
+        assert_eq!((slab.len(), slab.entries.capacity()), (2, 4));
+        assert_eq!((slab.get(keys[0]), slab.get(keys[3])), (Some(&0), Some(&3)));
+        let again: Vec<Key> = (0..1_000).map(|value| slab.insert(value)).collect();
+        assert_eq!(slab.len(), 1_002);
+        for (&stale, &fresh) in keys.iter().zip(&again) {
+            assert!([0, 3].contains(&stale.index) || slab.get(stale).is_none());
+            assert!(slab.get(fresh).is_some());
+        }
     }
 
     #[test]

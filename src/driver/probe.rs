@@ -116,15 +116,16 @@ impl Trial {
 
     fn try_volley(&mut self, socket: SocketKey, peer: &mut UnixStream) -> Result<(), Unfit> {
         let lacks = || too_old("sends that report how much they took", "5.19");
-        let bytes = vec![1; 8 << 20];
+        // Zeros, so that the kernel's one page of zeros serves for all of it: nothing of this stays with the process.
+        let bytes = vec![0; 8 << 20];
         let mut unsent = Vec::new();
         self.ring.volley(1, |_| (socket.slot, &bytes[..]), &mut unsent);
         let Some(SendOutcome::Short { sent }) = unsent.first().map(|unsent| unsent.outcome) else {
             return Err(lacks());
         };
-        let mut taken = vec![0; sent as usize];
+        let mut taken = vec![1; sent as usize];
         peer.read_exact(&mut taken).map_err(|_| lacks())?;
-        if sent == 0 || taken.contains(&0) { Err(lacks()) } else { Ok(()) }
+        if sent == 0 || taken.contains(&1) { Err(lacks()) } else { Ok(()) }
     }
 
     fn try_close(&mut self, socket: SocketKey, peer: &mut UnixStream) -> Result<(), Unfit> {

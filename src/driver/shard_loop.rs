@@ -18,7 +18,7 @@ use crate::base::time::Time;
 use crate::driver::admin::AdminPages;
 use crate::driver::doorbell::Doorbell;
 use crate::driver::orders::{Order, Orders, Report};
-use crate::driver::sys::time;
+use crate::driver::sys::{memory, time};
 use crate::driver::uring::{End, Event, Ring};
 use crate::shard::Shard;
 use crate::shard::input::{Input, Notice, Output, Send, Unsent};
@@ -209,6 +209,7 @@ impl ShardLoop {
                     let answer = self.parts.pages.answer(now, page);
                     self.parts.shard.handle(now, Input::AdminAnswer { socket, answer });
                 }
+                Output::GiveBackMemory => memory::give_back(),
                 Output::Notice(Notice::TlsOnPlainPort) => warn_of_tls(now),
                 Output::StopListening => self.ring.stop_listening(),
                 Output::Drained => self.drained = true,

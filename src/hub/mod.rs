@@ -42,6 +42,7 @@ pub struct Hub {
     channels: Slab<Channel>,
     names: Names,
     streams: Slab<Stream>,
+    /// Room for as many as the shard may have connections is reserved at the start and faulted in as it is used.
     subscriptions: Vec<Subscription>,
     free: SubscriptionIndex,
     subscription_count: usize,
@@ -58,13 +59,15 @@ pub struct Hub {
     bounds: Bounds,
 }
 
-/// The bounds of the logs, from `limits`.
+/// The bounds of the logs, and what to expect, from `limits`.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Bytes of one log after a round.
     pub lag_bytes: usize,
     /// Bytes of all logs.
     pub log_bytes: usize,
+    /// So many subscriptions have their place reserved; more make the table move.
+    pub reserved_subscriptions: usize,
 }
 
 #[derive(Debug)]
@@ -126,7 +129,7 @@ impl Hub {
             channels: Slab::default(),
             names: Names::default(),
             streams: Slab::default(),
-            subscriptions: Vec::new(),
+            subscriptions: Vec::with_capacity(bounds.reserved_subscriptions),
             free: NO_SUBSCRIPTION,
             subscription_count: 0,
             position: Position::ZERO,

@@ -4,7 +4,7 @@ const RAW: usize = 0;
 const JSON: usize = 2;
 
 fn hub() -> Hub {
-    Hub::new(Bounds { lag_bytes: 20, log_bytes: 1_000 })
+    Hub::new(Bounds { lag_bytes: 20, log_bytes: 1_000, reserved_subscriptions: 0 })
 }
 
 fn name(text: &str) -> ChannelName {
@@ -226,7 +226,7 @@ fn a_frame_larger_than_the_bound_is_kept_until_it_is_sent() {
 
 #[test]
 fn at_the_total_the_channel_with_the_oldest_frame_loses_its_log() {
-    let mut hub = Hub::new(Bounds { lag_bytes: 1_000, log_bytes: 100 });
+    let mut hub = Hub::new(Bounds { lag_bytes: 1_000, log_bytes: 100, reserved_subscriptions: 0 });
     let old = subscribe(&mut hub, "old", 1);
     let new = subscribe(&mut hub, "new", 2);
     for (channel, position) in [(old.channel, 1), (old.channel, 2), (new.channel, 3), (new.channel, 4)] {

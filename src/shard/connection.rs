@@ -26,6 +26,7 @@ impl Shard {
         row.flags.set(Flags::RECEIVING);
         let socket = self.key(slot);
         self.heads.add(self.now, socket);
+        self.burst.accepted(self.now);
         self.connections += 1;
         self.counters.cells.connections.set(self.connections);
         self.counters.cells.connections_accepted.add(1);
@@ -177,9 +178,7 @@ impl Shard {
         let mut subscription = std::mem::replace(&mut row.subscriptions, NO_SUBSCRIPTION);
         match row.state {
             State::Request(request) => self.drop_request(request),
-            State::Joining(join) => {
-                self.joins.remove(self.joins.key_at(join));
-            }
+            State::Joining(join) => drop(self.drop_join(join)),
             State::Free | State::Live | State::Ending | State::Lingering { .. } | State::Closing => {}
         }
         while subscription != NO_SUBSCRIPTION {

@@ -51,6 +51,8 @@ pub enum Output {
     Control(Control),
     /// Render an admin page and answer with [`Input::AdminAnswer`].
     AskAdmin { socket: SocketKey, page: AdminPage },
+    /// A burst is over, and what it needed is free: it can go back to the system.
+    GiveBackMemory,
     /// A thing the operator should know, at most once a minute for each kind.
     Notice(Notice),
     /// Draining, and every stream has been told: accept nobody any more.

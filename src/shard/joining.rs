@@ -194,7 +194,7 @@ impl Shard {
 
     /// Every channel has been answered for: says what has to be said first, and lets the cursors stand.
     fn go_live(&mut self, slot: Slot, join: u32) {
-        let join = self.joins.remove(self.joins.key_at(join)).expect("the row holds the join");
+        let join = self.drop_join(join);
         self.rows[slot.index()].state = State::Live;
         let Join { format, head, start, channels, early, .. } = join;
         let here = match start {
@@ -315,6 +315,15 @@ impl Shard {
         }
         self.counters.cells.frames_encoded.add(encoded);
         self.counters.cells.messages_delivered.add(encoded + written);
+    }
+
+    pub(super) fn drop_join(&mut self, join: u32) -> Join {
+        let join = self.joins.remove(self.joins.key_at(join)).expect("the row holds the join");
+        // Each of these deadlines is of a join.
+        if self.joins.is_empty() {
+            self.waits.clear();
+        }
+        join
     }
 
     /// The head of a stream that has not gone out, if it has not, and the stream's format.

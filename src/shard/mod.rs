@@ -8,6 +8,7 @@
 //! turn, whatever came; a turn flushes at most [`limits::FLUSH_CONNECTIONS`]; the rest wait in a FIFO where newer
 //! messages coalesce.
 
+mod burst;
 mod connection;
 mod drain;
 mod flush;
@@ -36,6 +37,7 @@ use crate::hub::{Bounds, FORMATS_MAX, Hub, SubscriptionIndex};
 use crate::protocol::site::Site;
 use crate::protocol::{Event, GapNotice, WireFormat};
 
+use burst::Burst;
 use drain::Drain;
 use heartbeat::Heartbeat;
 use input::{Input, Output};
@@ -71,6 +73,8 @@ pub struct Shard {
     limits: Limits,
     counters: Arc<ShardCounters>,
     random: Random,
+    /// By slot. Room for all that there may be is reserved at the start and faulted in as it is used: the table never
+    /// moves, so a connection costs its row, and none has to wait while others are copied.
     rows: Vec<Row>,
     connections: u64,
     /// Streams whose head has been handed over.
@@ -98,6 +102,7 @@ pub struct Shard {
     endings: Deadlines<SocketKey>,
     lingers: Deadlines<SocketKey>,
     heartbeat: Heartbeat,
+    burst: Burst,
     /// As the reader last said.
     upstream: Reach,
     lifetimes: Option<Sweep>,
@@ -124,10 +129,14 @@ impl Shard {
             site,
             counters,
             random: Random::new(seed),
-            rows: Vec::new(),
+            rows: Vec::with_capacity(limits.connections_per_shard),
             connections: 0,
             opened: 0,
-            hub: Hub::new(Bounds { lag_bytes: limits.lag_bytes, log_bytes: limits.log_bytes }),
+            hub: Hub::new(Bounds {
+                lag_bytes: limits.lag_bytes,
+                log_bytes: limits.log_bytes,
+                reserved_subscriptions: limits.connections_per_shard,
+            }),
             requests: Slab::default(),
             body_bytes: 0,
             joins: Slab::default(),
@@ -146,6 +155,7 @@ impl Shard {
             endings: Deadlines::new(limits::USER_TIMEOUT),
             lingers: Deadlines::new(limits::LINGER_TIMEOUT),
             heartbeat: Heartbeat::new(heartbeat),
+            burst: Burst::default(),
             upstream: Reach::Up,
             lifetimes: (!lifetime.is_zero()).then(|| Sweep::new(lifetime / 2, Time::ZERO)),
             drain: Drain::No,
@@ -200,6 +210,7 @@ impl Shard {
             self.endings.next(),
             self.lingers.next(),
             self.heartbeat_deadline(),
+            self.burst.deadline(),
             self.lifetimes.as_ref().filter(|_| self.opened > 0).map(Sweep::next),
             self.drain.deadline(),
             self.returned_until,
@@ -289,6 +300,7 @@ impl Shard {
             self.linger_overdue(socket);
         }
         self.heartbeat_sweep();
+        self.give_back_burst();
         self.lifetime_sweep();
         self.drain_sweep();
         if self.returned_until.is_some_and(|until| until <= now) {

@@ -340,6 +340,11 @@ impl Shard {
         if let Phase::Body(_) = entry.phase {
             self.body_bytes -= entry.buffer.len();
         }
+        // Each of these deadlines is of a request: with the last one there is nothing to wake up for.
+        if self.requests.is_empty() {
+            self.heads.clear();
+            self.idles.clear();
+        }
     }
 
     /// Whether nothing of a request has come, so that nobody waits for an answer.

@@ -336,6 +336,7 @@ impl World {
                     side.free_slots.push(socket.slot.0);
                     self.clients[entry.client].disconnected((index, socket.slot));
                 }
+                Output::GiveBackMemory => {}
                 Output::AskAdmin { .. } | Output::Notice(_) | Output::StopListening | Output::Drained => {
                     unreachable!("no client asks for the admin side")
                 }

@@ -5,6 +5,7 @@
 pub mod bell;
 pub mod claim;
 pub mod listen;
+pub mod memory;
 pub mod process;
 pub mod signals;
 pub mod time;

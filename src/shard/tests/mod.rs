@@ -1,5 +1,6 @@
 //! The whole machine against a driver in a few lines.
 
+mod burst;
 mod drain;
 mod joining;
 mod requests;
