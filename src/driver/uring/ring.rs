@@ -516,6 +516,12 @@ impl Buffers {
             handle_alloc_error(queue_layout)
         };
         let Some(memory) = NonNull::new(memory) else { handle_alloc_error(memory_layout) };
+        // SAFETY: the range is the allocation just made and the rest of its last page; populating changes no byte.
+        // JUSTIFICATION: the kernel goes through all buffers in turn, so all of it is needed anyway: at the start, and not
+        // as page faults of the first connections. A kernel that refuses faults them in as they are used.
+        unsafe {
+            libc::madvise(memory.as_ptr().cast(), memory_layout.size(), libc::MADV_POPULATE_WRITE);
+        }
         let mut buffers = Self { queue, memory, count, bytes, tail: 0 };
         // SAFETY: the queue is page-aligned, has `count` entries, and lives as long as the ring: `Ring` drops its
         // io_uring before its buffers, and unregisters the queue before that.
