@@ -151,12 +151,20 @@ pub fn page(admin: SocketAddr, path: &str) -> Answer {
     peer.answer()
 }
 
-/// What the threads of a process have run so far, in nanoseconds: exact, whatever else the machine does.
-pub fn cpu_nanos(process: &Process) -> u64 {
+/// How often each thread of a process was put on a CPU, and for how long; by its name. Without the kernel's own: once a
+/// ring has shut a socket down, the kernel keeps one worker thread for it, which looks for work every five seconds
+/// (WORKER_IDLE_TIMEOUT of io-wq), and there is no other way to shut a direct descriptor down.
+pub fn runs(process: &Process) -> Vec<(String, String)> {
     let threads = Path::new("/proc").join(process.id().to_string()).join("task");
-    let of_thread = |thread: std::fs::DirEntry| -> u64 {
-        let schedstat = std::fs::read_to_string(thread.path().join("schedstat")).unwrap();
-        schedstat.split(' ').next().unwrap().parse().unwrap()
+    let of_thread = |thread: std::fs::DirEntry| {
+        let read = |file| std::fs::read_to_string(thread.path().join(file)).unwrap();
+        let schedstat = read("schedstat");
+        let (run, rest) = schedstat.trim().split_once(' ').unwrap();
+        (format!("{} {}", thread.file_name().display(), read("comm").trim()), format!("{run} ns, {rest}"))
     };
-    std::fs::read_dir(threads).unwrap().map(|thread| of_thread(thread.unwrap())).sum()
+    let mut runs: Vec<_> =
+        std::fs::read_dir(threads).unwrap().map(|thread| of_thread(thread.unwrap())).collect();
+    runs.retain(|(name, _)| !name.contains(" iou-wrk-"));
+    runs.sort();
+    runs
 }
