@@ -42,9 +42,18 @@ fn the_numbers_of_the_readme_are_those_of_the_committed_runs() {
     }
     let idle = run("idle.json");
     let courier = summary(&idle, "courier");
-    let mebibytes = courier["user_bytes_in_all"]["median"].as_f64().expect("a number") / 1_048_576.0;
-    let milliseconds = courier["rest_cpu_seconds"]["median"].as_f64().expect("a number") * 1_000.0;
-    for figure in [format!("{mebibytes:.0} MiB of memory"), format!("{milliseconds:.1} ms of CPU")] {
+    let median = |key: &str| courier[key]["median"].as_f64().expect("a number");
+    let (bytes, after) =
+        (median("user_bytes_per_connection"), median("user_bytes_per_connection_after_messages"));
+    let mebibytes = median("user_bytes_without_connections") / 1_048_576.0;
+    let milliseconds = median("rest_cpu_seconds") * 1_000.0;
+    assert_eq!(median("rest_runs"), 0.0, "none of its threads ran");
+    for figure in [
+        format!("{bytes:.0} bytes of memory"),
+        format!("({after:.0} when"),
+        format!("{mebibytes:.1} MiB before"),
+        format!("{milliseconds:.1} ms of CPU"),
+    ] {
         assert!(readme.contains(&figure), "the committed run says: {figure}");
     }
 }
