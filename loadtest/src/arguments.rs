@@ -30,7 +30,7 @@ pub enum Command {
     Fanout(FanoutArguments),
     /// One channel with few subscribers and as many messages as go through: deliveries per CPU-second
     Firehose(FirehoseArguments),
-    /// Very many subscribers and no message: memory per connection and CPU at rest
+    /// Very many subscribers and hardly a message: memory per connection and CPU at rest
     Idle(IdleArguments),
     /// Very many subscribers at once: connections accepted, answered and subscribed per second of the server's CPU
     Connect(ConnectArguments),
@@ -97,9 +97,15 @@ pub enum Rate {
 
 #[derive(Debug, Clone, Args)]
 pub struct IdleArguments {
-    /// How long to watch the connected server at rest
+    /// Messages to everybody, after which memory is looked at once more
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    pub messages: u64,
+    /// How long to watch the connected server at rest, after the messages
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub rest: Duration,
+    /// How long the server's memory must not have moved to count as settled
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
+    pub settle: Duration,
     #[command(flatten)]
     pub common: Common,
 }
@@ -202,6 +208,9 @@ pub struct Common {
     /// The courier to start [default: the one next to this program, or on the PATH]
     #[arg(long, value_name = "FILE", help_heading = "This machine")]
     pub courier: Option<PathBuf>,
+    /// The heartbeat interval of the courier that is started; 0s: none
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, help_heading = "This machine")]
+    pub heartbeat: Duration,
     /// CPUs of the server, such as 0 or 0-3 or 0,2 [default: the first]
     #[arg(long, value_name = "CPUS", value_parser = cpus, help_heading = "This machine")]
     pub server_cpus: Option<Cpus>,

@@ -32,6 +32,8 @@ pub struct CpuTime {
     pub run_nanos: u64,
     /// How long threads that wanted to run waited for a CPU; none where it is not known.
     pub wait_nanos: Option<u64>,
+    /// How often a thread was put on a CPU: a process at rest, never.
+    pub runs: Option<u64>,
 }
 
 impl Observer {
@@ -40,17 +42,18 @@ impl Observer {
             Self::Blind => Ok(None),
             Self::Process(pid) => process_cpu(*pid).map(Some),
             Self::Processes(pids) => {
-                let mut sum = CpuTime { run_nanos: 0, wait_nanos: Some(0) };
+                let mut sum = CpuTime { run_nanos: 0, wait_nanos: Some(0), runs: Some(0) };
                 for &pid in pids {
                     let time = process_cpu(pid)?;
                     sum.run_nanos += time.run_nanos;
                     sum.wait_nanos = sum.wait_nanos.zip(time.wait_nanos).map(|(sum, wait)| sum + wait);
+                    sum.runs = sum.runs.zip(time.runs).map(|(sum, runs)| sum + runs);
                 }
                 Ok(Some(sum))
             }
             Self::Metrics(url) => {
                 let seconds = metric(&fetch(url)?, "process_cpu_seconds_total");
-                Ok(seconds.map(|seconds| CpuTime { run_nanos: nanos(seconds), wait_nanos: None }))
+                Ok(seconds.map(|seconds| CpuTime { run_nanos: nanos(seconds), ..CpuTime::default() }))
             }
         }
     }
@@ -76,15 +79,16 @@ impl Observer {
 /// CPU time of the process `pid` of this machine.
 pub fn process_cpu(pid: u32) -> Result<CpuTime, Trouble> {
     let gone = |error| Trouble::Process(format!("process {pid} cannot be observed: {error}"));
-    let mut sum = CpuTime { run_nanos: 0, wait_nanos: Some(0) };
+    let mut sum = CpuTime { run_nanos: 0, wait_nanos: Some(0), runs: Some(0) };
     for task in fs::read_dir(format!("/proc/{pid}/task")).map_err(gone)? {
         // A thread may end between the listing and the reading.
         let Ok(text) = fs::read_to_string(task.map_err(gone)?.path().join("schedstat")) else { continue };
-        let Some((run, wait)) = schedstat(&text) else {
+        let Some((run, wait, runs)) = schedstat(&text) else {
             return Err(Trouble::Process(format!("/proc/{pid}/task/*/schedstat says {text:?}")));
         };
         sum.run_nanos += run;
         sum.wait_nanos = sum.wait_nanos.map(|sum| sum + wait);
+        sum.runs = sum.runs.map(|sum| sum + runs);
     }
     Ok(sum)
 }
@@ -130,11 +134,9 @@ fn share_of_shared_bytes(pid: u32) -> u64 {
 }
 
 /// `run wait timeslices`.
-fn schedstat(text: &str) -> Option<(u64, u64)> {
-    let mut fields = text.split_ascii_whitespace();
-    let (run, wait) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    fields.next()?;
-    Some((run, wait))
+fn schedstat(text: &str) -> Option<(u64, u64, u64)> {
+    let mut fields = text.split_ascii_whitespace().map(|field| field.parse().ok());
+    Some((fields.next()??, fields.next()??, fields.next()??))
 }
 
 fn kibibytes(text: &str, name: &str) -> Option<u64> {
@@ -179,7 +181,7 @@ mod tests {
 
     #[test]
     fn schedstat_is_run_time_wait_time_and_timeslices() {
-        assert_eq!(schedstat("102150 73928 2\n"), Some((102_150, 73_928)));
+        assert_eq!(schedstat("102150 73928 2\n"), Some((102_150, 73_928, 2)));
         for bad in ["", "1", "1 2", "1 x 3", "-1 2 3"] {
             assert_eq!(schedstat(bad), None, "{bad:?}");
         }

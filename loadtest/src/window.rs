@@ -34,6 +34,8 @@ pub struct Usage {
     pub server_wait_seconds: Option<f64>,
     /// How long the kernel's network threads ran on the server's CPUs, which the server mostly waited for.
     pub kernel_network_seconds: f64,
+    /// How often one of the server's threads was put on a CPU.
+    pub server_runs: Option<u64>,
     /// The share of one CPU that the busiest process of the load generator used, or of their CPUs that all of them
     /// used together, whichever is greater.
     pub generator_share: f64,
@@ -69,6 +71,7 @@ impl Window {
         let run = spent.map(|(before, after)| seconds(before.run_nanos, after.run_nanos));
         let wait = spent.and_then(|(before, after)| Some(seconds(before.wait_nanos?, after.wait_nanos?)));
         let wait = wait.filter(|_| !self.is_crowded);
+        let server_runs = spent.and_then(|(before, after)| after.runs?.checked_sub(before.runs?));
         let (mut share, mut sum) = (0.0_f64, 0.0);
         for (&pid, before) in self.generators.iter().zip(&self.before) {
             let after = process_cpu(pid)?;
@@ -84,6 +87,7 @@ impl Window {
             server_cpu_seconds: run,
             server_wait_seconds: wait,
             kernel_network_seconds: seconds(self.kernel_network_nanos, network_nanos),
+            server_runs,
             generator_share: share,
         })
     }
@@ -140,6 +144,7 @@ mod tests {
             server_cpu_seconds: Some(0.5),
             server_wait_seconds: Some(0.01),
             kernel_network_seconds: 0.0,
+            server_runs: Some(7),
             generator_share: 0.5,
         };
         assert_eq!(quiet.remarks(), Vec::<String>::new());

@@ -1,9 +1,10 @@
-//! courier, started as an operator would start it: one shard for each CPU of the server, heartbeats off.
+//! courier, started as an operator would start it: one shard for each CPU of the server, heartbeats off unless asked for.
 //!
 //! A shard holds as many connections as the limit of open files allows. For more, there are more shards than CPUs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::arguments::Common;
 use crate::contender::{Server, free_address, redis, wait_until_up};
@@ -47,6 +48,7 @@ pub enum Source {
 pub fn start(
     program: &Path,
     source: &Source,
+    heartbeat: Duration,
     placement: &Placement,
     connections: usize,
 ) -> Result<Server, Trouble> {
@@ -57,7 +59,8 @@ pub fn start(
     };
     let (web, admin, broker) = (free_address()?, free_address()?, free_address()?);
     let mut command = Command::new(program);
-    command.args(["--public", "*", "--heartbeat", "0s", "--log-level", "warn"]);
+    command.args(["--public", "*", "--heartbeat", &format!("{}ms", heartbeat.as_millis())]);
+    command.args(["--log-level", "warn"]);
     command.args(["--listen", &web.to_string(), "--admin", &admin.to_string()]);
     let publish = match &redis_url {
         None => {

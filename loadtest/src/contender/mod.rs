@@ -24,7 +24,7 @@ use crate::url::HttpUrl;
 
 #[derive(Debug, Clone)]
 pub enum Contender {
-    Courier { program: PathBuf, source: courier::Source },
+    Courier { program: PathBuf, source: courier::Source, heartbeat: Duration },
     Nchan { nginx: nchan::Nginx, source: nchan::Source },
     Bare(BareVolley),
     Target { url: HttpUrl, redis: RedisUrl, observer: Observer },
@@ -64,11 +64,19 @@ pub fn contenders(common: &Common) -> Result<Vec<Contender>, Trouble> {
         .map(|name| match name {
             ContenderName::Courier => {
                 let source = common.redis.clone().map_or(courier::Source::Broker, courier::Source::Redis);
-                Ok(Contender::Courier { program: courier::find(common)?, source })
+                Ok(Contender::Courier {
+                    program: courier::find(common)?,
+                    source,
+                    heartbeat: common.heartbeat,
+                })
             }
             ContenderName::CourierRedis => {
                 let source = common.redis.clone().map_or(courier::Source::OwnRedis, courier::Source::Redis);
-                Ok(Contender::Courier { program: courier::find(common)?, source })
+                Ok(Contender::Courier {
+                    program: courier::find(common)?,
+                    source,
+                    heartbeat: common.heartbeat,
+                })
             }
             ContenderName::Nchan => nchan(nchan::Source::Post),
             ContenderName::NchanRedis => {
@@ -109,7 +117,9 @@ impl Contender {
     /// Starts it for so many connections.
     pub fn start(&self, placement: &Placement, connections: usize) -> Result<Server, Trouble> {
         match self {
-            Self::Courier { program, source } => courier::start(program, source, placement, connections),
+            Self::Courier { program, source, heartbeat } => {
+                courier::start(program, source, *heartbeat, placement, connections)
+            }
             Self::Nchan { nginx, source } => nchan::start(nginx, source, connections, placement),
             Self::Bare(volley) => bare::start(*volley, placement),
             Self::Target { url, redis, observer } => Ok(Server {

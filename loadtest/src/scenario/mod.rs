@@ -170,6 +170,7 @@ impl Bench {
             owed_from,
             look: look.of_one_among(processes),
             opening_max,
+            beat_micros: u64::try_from(common.heartbeat.as_micros()).unwrap_or(u64::MAX),
             process: 0,
             processes: 1,
         };

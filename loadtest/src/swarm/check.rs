@@ -11,7 +11,7 @@ use crate::payload::{Payload, Stamp};
 use crate::statistics::Latencies;
 use crate::swarm::events::{EndlessBlock, Event, EventReader};
 use crate::swarm::frontier::Frontier;
-use crate::swarm::orders::{Published, Tally};
+use crate::swarm::orders::{Beats, Published, Tally};
 use crate::swarm::reference::{Followed, Reference};
 use crate::swarm::sequence::{Arrival, Tracker};
 use crate::sys;
@@ -23,6 +23,10 @@ pub struct Account {
     owed_from: u64,
     pub tally: Tally,
     latencies: Latencies,
+    /// Of the whole run, whatever is cut meanwhile.
+    pub beats: Beats,
+    /// The interval that they are spread over.
+    beat_micros: u64,
     /// None where each subscriber has a channel of its own.
     shared: Option<Shared>,
 }
@@ -43,11 +47,13 @@ pub struct Check<'a> {
 }
 
 impl Account {
-    pub fn new(owed_from: u64, is_one_channel: bool) -> Self {
+    pub fn new(owed_from: u64, is_one_channel: bool, beat_micros: u64) -> Self {
         Self {
             owed_from,
             tally: Tally::default(),
             latencies: Latencies::default(),
+            beats: Beats::default(),
+            beat_micros,
             shared: is_one_channel.then(Shared::default),
         }
     }
@@ -155,6 +161,10 @@ impl Account {
     fn take(&mut self, event: Event, block: &[u8], now: &mut Option<u64>, tracker: &mut Tracker) {
         let stamp = match event {
             Event::Message(stamp) => stamp,
+            Event::Beat => {
+                self.beats.note(*now.get_or_insert_with(sys::monotonic_nanos), self.beat_micros);
+                return;
+            }
             Event::GapStated => {
                 self.tally.gaps_stated += 1;
                 return;
@@ -228,7 +238,7 @@ mod tests {
 
     impl Swarm {
         fn new(is_quick: bool) -> Self {
-            let mut account = Account::new(5, true);
+            let mut account = Account::new(5, true, 0);
             (0..SUBSCRIBERS).for_each(|_| account.join());
             let subscribers = (0..SUBSCRIBERS).map(|_| Default::default()).collect();
             Self { is_quick, payload: Payload::new(50), account, subscribers }

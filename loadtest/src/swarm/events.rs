@@ -22,6 +22,8 @@ pub enum Event {
     Message(Stamp),
     /// The server says that messages are missing (`event: courier-gap`).
     GapStated,
+    /// A block of comments alone: a heartbeat.
+    Beat,
     /// Data that is no message of this run, or a message that was altered.
     Foreign,
 }
@@ -129,7 +131,7 @@ fn by_stride(bytes: &[u8], payload: &Payload) -> Option<(Stamp, usize)> {
 /// The block at the front if it is whole; what it says, if anything, and its length.
 fn by_lines(bytes: &[u8], payload: &Payload) -> Option<(Option<Event>, usize)> {
     let mut data: Option<&[u8]> = None;
-    let (mut is_gap, mut is_foreign, mut at) = (false, false, 0);
+    let (mut is_gap, mut is_foreign, mut is_beat, mut at) = (false, false, bytes.starts_with(b":"), 0);
     loop {
         let end = at + bytes[at..].iter().position(|&byte| byte == b'\n')?;
         let line = &bytes[at..end];
@@ -138,6 +140,7 @@ fn by_lines(bytes: &[u8], payload: &Payload) -> Option<(Option<Event>, usize)> {
         if line.is_empty() {
             break;
         }
+        is_beat &= line.starts_with(b":");
         if let Some(value) = field(line, b"data") {
             is_foreign |= data.is_some(); // Our payloads are one line.
             data = Some(value);
@@ -145,11 +148,13 @@ fn by_lines(bytes: &[u8], payload: &Payload) -> Option<(Option<Event>, usize)> {
             is_gap = true;
         }
     }
-    let event = data.map(|data| match payload.read(data) {
-        _ if is_gap => Event::GapStated,
-        Some(stamp) if !is_foreign => Event::Message(stamp),
-        _ => Event::Foreign,
-    });
+    let event = match data.map(|data| payload.read(data)) {
+        None if is_beat => Some(Event::Beat),
+        None => None,
+        Some(_) if is_gap => Some(Event::GapStated),
+        Some(Some(stamp)) if !is_foreign => Some(Event::Message(stamp)),
+        Some(_) => Some(Event::Foreign),
+    };
     Some((event, at))
 }
 
@@ -203,13 +208,14 @@ mod tests {
     fn a_stream_cut_at_any_two_places_reads_the_same() {
         let stream = stream(&[9, 10, 11]) + ":\n\n" + &stream(&[12]);
         let bytes = stream.as_bytes();
+        let expected = [messages(&[9, 10, 11]), vec![Event::Beat], messages(&[12])].concat();
         for first in 0..=bytes.len() {
             for second in first..=bytes.len() {
                 let events = read(&[&bytes[..first], &bytes[first..second], &bytes[second..]]);
-                assert_eq!(events, messages(&[9, 10, 11, 12]), "cut at {first} and {second}");
+                assert_eq!(events, expected, "cut at {first} and {second}");
             }
         }
-        assert_eq!(read(&bytes.chunks(1).collect::<Vec<_>>()), messages(&[9, 10, 11, 12]));
+        assert_eq!(read(&bytes.chunks(1).collect::<Vec<_>>()), expected);
     }
 
     #[test]
@@ -228,7 +234,9 @@ mod tests {
 
     #[test]
     fn blocks_without_data_say_nothing() {
-        assert_eq!(read(&[b":\n\n:heartbeat\n\nretry: 2000\nid: e.1\n\nid\n\n\n"]), []);
+        let beats = [Event::Beat, Event::Beat];
+        assert_eq!(read(&[b":\n\n:heartbeat\n\nretry: 2000\nid: e.1\n\n:x\nid\n\n"]), beats);
+        assert_eq!(read(&[b"retry: 2000\n: not alone\n\n"]), []);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::process::{Ending, Process, this_program};
 use crate::statistics::Latencies;
 use crate::trouble::Trouble;
 
-use orders::{Connected, Order, Plan, Published, Report, Tally};
+use orders::{Beats, Connected, Order, Plan, Published, Report, Tally};
 
 /// The subscribers of one contender in one round; they go away when this is dropped.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ struct Worker {
     frontier: u64,
     /// Messages that have arrived, as it was last asked; none while the answer is awaited.
     counted: Option<u64>,
+    /// The answer to the last question for it.
+    beats: Option<Beats>,
     /// What it said at the end of a count; none while that is awaited.
     tally: Option<Tally>,
     is_finishing: bool,
@@ -148,6 +150,23 @@ impl Swarm {
         self.tally(&Published::ToAll(published), |published| Order::Cut { published })
     }
 
+    /// The heartbeats that have come so far.
+    pub fn beats(&mut self) -> Result<Beats, Trouble> {
+        let deadline = Instant::now() + FINISH_TIMEOUT;
+        for worker in &mut self.workers {
+            worker.beats = None;
+            worker.order(Order::Beats)?;
+        }
+        while self.workers.iter().any(|worker| worker.beats.is_none()) {
+            if !self.hear(deadline)? {
+                return Err(Trouble::Swarm("a process of the swarm does not answer".to_owned()));
+            }
+        }
+        let mut sum = Beats::default();
+        self.workers.iter().filter_map(|worker| worker.beats.as_ref()).for_each(|beats| sum.add(beats));
+        Ok(sum)
+    }
+
     /// Ends the swarm: what all subscribers had of the `published` messages. Those to each subscriber's own channel are
     /// given by the subscriber's number.
     pub fn finish(mut self, published: &Published) -> Result<(Tally, Latencies), Trouble> {
@@ -226,6 +245,7 @@ impl Swarm {
             Said::Report(Report::Connected(connected)) => worker.connected = connected,
             Said::Report(Report::Frontier { next }) => worker.frontier = next,
             Said::Report(Report::Counted { delivered }) => worker.counted = Some(delivered),
+            Said::Report(Report::Beats(beats)) => worker.beats = Some(beats),
             Said::Report(Report::Finished(tally)) => worker.tally = Some(tally),
             Said::Nonsense(line) => {
                 return Err(Trouble::Swarm(format!("a process of the swarm said {line:?}")));
@@ -269,6 +289,7 @@ impl Worker {
             connected: Connected::default(),
             frontier: 0,
             counted: None,
+            beats: None,
             tally: None,
             is_finishing: false,
         })

@@ -23,6 +23,8 @@ pub struct Plan {
     /// How many connections are opened at a time: fewer than a listener's queue holds, so that none waits a second for
     /// its SYN to be sent again.
     pub opening_max: usize,
+    /// The server's heartbeat interval in microseconds, to say how its beats are spread over it; 0: no heartbeats.
+    pub beat_micros: u64,
     /// Which of the swarm's processes this is; decides its source addresses.
     pub process: u8,
     /// How many processes there are. They take the numbers in turn, so that all numbers up to the count of subscribers
@@ -65,6 +67,8 @@ impl Look {
 pub enum Order {
     /// Be `subscribers` in all.
     Connect { subscribers: usize },
+    /// Say how many heartbeats have come.
+    Beats,
     /// Say how many messages have arrived.
     Count,
     /// Forget the latencies so far: they were of warming up.
@@ -108,8 +112,13 @@ pub enum Report {
     Counted {
         delivered: u64,
     },
+    Beats(Beats),
     Finished(Tally),
 }
+
+/// Heartbeats so far, by where in the interval they came: 20 equal parts of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beats([u64; Self::PARTS]);
 
 /// How far connecting has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +151,35 @@ pub struct Tally {
     pub latencies: Buckets,
 }
 
+impl Beats {
+    pub const PARTS: usize = 20;
+
+    /// Notes a heartbeat that came at `now` of the clock that all processes share.
+    pub fn note(&mut self, now_nanos: u64, interval_micros: u64) {
+        let interval = interval_micros.max(1) * 1_000;
+        let part = u128::from(now_nanos % interval) * Self::PARTS as u128 / u128::from(interval);
+        self.0[usize::try_from(part).expect("a part of the interval")] += 1;
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(sum, count)| *sum += count);
+    }
+
+    /// Those that came since.
+    pub fn since(&self, before: &Self) -> Self {
+        Self(std::array::from_fn(|part| self.0[part] - before.0[part]))
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// How many came in the part with most.
+    pub fn most(&self) -> u64 {
+        self.0.iter().copied().max().unwrap_or_default()
+    }
+}
+
 impl Tally {
     /// Adds another process's counts; the latencies are merged by whoever shows them.
     pub fn add(&mut self, other: &Self) {
@@ -159,5 +197,23 @@ impl Tally {
     pub fn is_flawless(&self) -> bool {
         let faults = self.lost + self.repeated + self.reordered + self.foreign + self.disconnected;
         faults == 0 && self.delivered == self.expected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beats_are_counted_by_where_in_the_interval_they_come() {
+        let (mut beats, before) = (Beats::default(), Beats::default());
+        // An interval of 20 us: one part is a microsecond, and the second interval lies on the first.
+        for nanos in [0, 999, 1_000, 19_999, 20_000, 39_999] {
+            beats.note(nanos, 20);
+        }
+        assert_eq!((beats.count(), beats.most()), (6, 3));
+        let mut since = beats.since(&before);
+        since.add(&beats);
+        assert_eq!((since.count(), since.most()), (12, 6));
     }
 }

@@ -37,6 +37,7 @@ pub fn run() -> Result<(), Trouble> {
         while let Some(order) = orders.take()? {
             match order {
                 Order::Connect { subscribers } => worker.wanted = subscribers,
+                Order::Beats => report(&Report::Beats(worker.account.beats))?,
                 Order::Count => report(&Report::Counted { delivered: worker.account.tally.delivered })?,
                 Order::ForgetLatencies => worker.account.forget_latencies(),
                 Order::Cut { published } => report(&Report::Finished(worker.cut(&published)))?,
@@ -126,7 +127,7 @@ impl Worker {
             next_look: None,
             unsaid: None,
             said_at: None,
-            account: Account::new(plan.owed_from, !plan.path.contains(Plan::NUMBER)),
+            account: Account::new(plan.owed_from, !plan.path.contains(Plan::NUMBER), plan.beat_micros),
             buffer: vec![0; READ_BYTES],
             body: Vec::new(),
             plan,
@@ -175,11 +176,12 @@ impl Worker {
         }
     }
 
-    /// Rests if there were messages, but so few that the subscribers are quicker than the server. A send that finds
-    /// them waiting has to wake them, and on loopback it is the sender who pays for that.
+    /// Rests if there were messages or heartbeats, but so few that the subscribers are quicker than the server. A send
+    /// that finds them waiting has to wake them, and on loopback it is the sender who pays for that.
     fn rest_after(&mut self, events: usize, rest_micros: u64) {
-        let delivered = self.account.tally.delivered + self.account.tally.repeated;
-        let is_fed = std::mem::replace(&mut self.rested_at, delivered) != delivered;
+        let Account { tally, beats, .. } = &self.account;
+        let arrived = tally.delivered + tally.repeated + beats.count();
+        let is_fed = std::mem::replace(&mut self.rested_at, arrived) != arrived;
         if is_fed && events < EVENTS_WORTH_A_LOOK && rest_micros > 0 {
             std::thread::sleep(Duration::from_micros(rest_micros));
         }
