@@ -31,6 +31,11 @@ fn main() {
     println!("{units} {unit}");
 }
 
+/// After so many messages a channel's history is at its bound and its buffer has grown as far as it will.
+const HISTORY_WARM: usize = 300;
+/// After so many more it has moved what it keeps to the front of its buffer once: the least that is worth a mean.
+const HISTORY_PERIOD: usize = 100;
+
 /// What is counted. Not inlined: it is found by its name.
 #[inline(never)]
 fn measured(work: &mut dyn FnMut()) {
@@ -55,7 +60,7 @@ fn fan_out(subscribers: usize, messages: usize, rounds: usize) -> usize {
 
 /// So many messages of one read, each to a channel of its own with one subscriber.
 fn spread(messages: usize) -> usize {
-    const CHANNELS: usize = 2_048;
+    const CHANNELS: usize = 256;
     let mut machines = Machines::new(Source::Redis, 1);
     machines.connect_all(0, (0..CHANNELS).map(|number| format!("channel=user.{number}")));
     let reads: Vec<Vec<u8>> = (0..CHANNELS / messages)
@@ -73,9 +78,9 @@ fn spread(messages: usize) -> usize {
             assert_eq!(machines.run().sends, messages);
         }
     };
-    (0..2).for_each(|_| round());
-    measured(&mut round);
-    CHANNELS
+    (0..HISTORY_WARM).for_each(|_| round());
+    measured(&mut || (0..HISTORY_PERIOD).for_each(|_| round()));
+    CHANNELS * HISTORY_PERIOD
 }
 
 /// Messages of 1,000 channels in reads of 64 KiB, into the queues of two shards.
@@ -95,10 +100,9 @@ fn reader(source: Source) -> usize {
             machines.discard();
         }
     };
-    // Every channel's history is at its bound.
-    (0..12).for_each(|_| round());
-    measured(&mut round);
-    MESSAGES
+    (0..HISTORY_WARM / 10).for_each(|_| round());
+    measured(&mut || (0..HISTORY_PERIOD / 10).for_each(|_| round()));
+    MESSAGES * HISTORY_PERIOD / 10
 }
 
 /// Accepted, asked, live and told so, on a channel that others listen to.

@@ -15,11 +15,11 @@ function name(text, table,    id) {
 # A path in words that mean something on every machine.
 function place(path, of_function) {
     if (path == "???") return "(no source) " of_function
+    if (path ~ /sysdeps\//) { sub(/.*\//, "", path); return "libc " path }
     if (sub(/.*\/registry\/src\/[^\/]+\//, "", path)) { sub(/-[0-9][^\/]*\/.*/, "", path); return "crate " path }
     if (sub(/^\/rustc\/[0-9a-f]+\/library\//, "", path)) { sub(/\/.*/, "", path); return "rust " path }
-    if (path ~ /\/rustc?-deps\/|^\/rust\/deps\//) { sub(/.*deps\//, "", path); sub(/-[0-9].*/, "", path); return "rust " path }
-    if (match(path, /(^|\/)(src|benches)\/.*/)) { path = substr(path, RSTART); sub(/^\//, "", path) }
-    return path
+    if (sub(/^\/rust\/deps\//, "", path)) { sub(/-[0-9].*/, "", path); return "crate " path }
+    return index(path, root "/") == 1 ? substr(path, length(root) + 2) : path
 }
 
 /^fl=/ { file = name(substr($0, 4), files); next }
