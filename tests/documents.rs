@@ -101,6 +101,23 @@ fn every_make_target_that_a_document_names_is_one() {
 }
 
 #[test]
+fn every_hot_function_has_a_bench_and_every_bench_is_on_the_page() {
+    let page = read(&root().join("docs/benchmarks.md"));
+    let manifest = read(&root().join("Cargo.toml"));
+    let benches = manifest.split("[[bench]]").skip(1).filter_map(|entry| entry.split('"').nth(1));
+    let hot = files(&root().join("src"), "rs")
+        .into_iter()
+        .filter(|path| read(path).lines().any(|line| line.trim_start().starts_with("// Hot:")))
+        .map(|path| path.strip_prefix(root().join("src")).expect("it lies there").display().to_string());
+    let named: Vec<String> = hot.chain(benches.map(str::to_owned)).collect();
+    assert!(named.len() > 20, "the sources and the benches have been found");
+    for name in named {
+        let is_script = name == "instructions" && page.contains("`make instructions`");
+        assert!(is_script || page.contains(&format!("`{name}`")), "docs/benchmarks.md does not name {name}");
+    }
+}
+
+#[test]
 fn tests_are_found_where_they_stand() {
     let text = "| A fault | `redis.url` | `a::b::it_goes_on` and `c::d` |\nNot `e::f`.\n";
     assert_eq!(named_tests(text), ["a::b::it_goes_on", "c::d"].map(str::to_owned).into());
