@@ -330,6 +330,7 @@ impl Driver {
                     let _ = stream.shutdown(std::net::Shutdown::Both);
                 }
                 Output::Close { socket } => self.streams[socket.slot.index()] = None,
+                Output::Unheard { .. } => {}
                 Output::Notice(notice) => self.seen.notices.push(notice),
             }
         }

@@ -16,6 +16,7 @@ use crate::base::limits::{CONTROLS_PER_TURN, FLUSH_CONNECTIONS};
 use crate::base::queue::{Control, Delivery, ShardIndex};
 use crate::base::socket::SocketKey;
 use crate::base::time::Time;
+use crate::driver::admin::AdminPages;
 use crate::driver::dialer::{Dialed, Dialer};
 use crate::driver::doorbell::Doorbell;
 use crate::driver::orders::{Order, Orders, Report};
@@ -37,6 +38,7 @@ pub struct ReaderParts {
     pub dialer: Option<Dialer>,
     /// This thread's own.
     pub doorbell: Arc<Doorbell>,
+    pub pages: Arc<AdminPages>,
     pub orders: Arc<Orders>,
     pub reports: mpsc::Sender<Report>,
 }
@@ -278,6 +280,7 @@ impl ReaderLoop {
                 Output::AwaitWritable { socket } => self.ring.await_writable(socket),
                 Output::Shutdown { socket } => self.ring.shutdown(socket, End::Both),
                 Output::Close { socket } => self.ring.close(socket),
+                Output::Unheard { reason } => self.parts.pages.redis_is_unheard(reason),
                 Output::Notice(notice) => self.notice(notice),
             }
         }

@@ -56,6 +56,9 @@ pub enum Output {
     Shutdown { socket: SocketKey },
     /// Close the descriptor; the row is free from here on. Comes only after `HungUp`.
     Close { socket: SocketKey },
+    /// Why nothing is heard at present: after each loss, and each attempt that failed. For whoever asks; the log has one
+    /// line a transition, and an outage may go on for another reason than it began.
+    Unheard { reason: String },
     /// The state of the upstream changed, or something the operator must know: one log line.
     Notice(Notice),
 }

@@ -178,6 +178,7 @@ impl Threads {
             controls,
             dialer,
             doorbell: Arc::clone(self.reader_doorbell()),
+            pages: Arc::clone(&self.pages),
             orders: Arc::clone(&self.orders),
             reports: start.reports.clone(),
         };

@@ -52,6 +52,8 @@ fn gone_and_its_successor_refuses_the_first_dials() {
     scene.turns_red();
     // Both connections, and each more than once.
     scene.until_failed_attempts(4);
+    // The log said why it began; the page says why it goes on.
+    assert!(scene.courier.page("/readyz").body.ends_with(": Connection refused (os error 111)\n"));
     scene.redis.restart();
     scene.recovers(&[CLOSED]);
 }

@@ -6,6 +6,7 @@
 //!
 //! Ready: this node may get clients, because the upstream is subscribed and courier is not stopping.
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -53,8 +54,8 @@ pub(super) fn ready(pages: &AdminPages) -> AdminAnswer {
         return text(503, "not ready: courier is stopping\n".to_owned());
     }
     if pages.reader.cells.redis_up.get() == 0 {
-        let sentence = "not ready: Redis cannot be heard; courier keeps trying, and its log says why\n";
-        return text(503, sentence.to_owned());
+        let reason = pages.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        return text(503, format!("not ready: Redis cannot be heard, courier keeps trying: {reason}\n"));
     }
     text(200, "ready: every wanted channel is subscribed\n".to_owned())
 }
@@ -89,7 +90,10 @@ mod tests {
     #[test]
     fn ready_follows_the_upstream_and_ends_with_the_drain() {
         let pages = pages();
-        let down = "not ready: Redis cannot be heard; courier keeps trying, and its log says why\n";
+        let down = "not ready: Redis cannot be heard, courier keeps trying: it has not been reached yet\n";
+        assert_eq!(ask(&pages, 0, AdminPage::Ready), (503, down.into()));
+        pages.redis_is_unheard("Connection refused".into());
+        let down = "not ready: Redis cannot be heard, courier keeps trying: Connection refused\n";
         assert_eq!(ask(&pages, 0, AdminPage::Ready), (503, down.into()));
         pages.reader.cells.redis_up.set(1);
         assert_eq!(

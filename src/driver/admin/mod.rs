@@ -9,8 +9,8 @@ mod process;
 mod reference;
 mod stats;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -34,6 +34,8 @@ pub struct AdminPages {
     /// True from the moment on that courier is stopping.
     draining: AtomicBool,
     progress: Vec<Progress>,
+    /// Why the last attempt to hear Redis failed.
+    unheard: Mutex<String>,
 }
 
 impl AdminPages {
@@ -44,7 +46,9 @@ impl AdminPages {
         dropped_log_lines: Option<DroppedLines>,
     ) -> Self {
         let progress = shards.iter().map(|_| Progress::default()).collect();
-        Self { shards, reader, driver, dropped_log_lines, draining: AtomicBool::new(false), progress }
+        let (draining, unheard) =
+            (AtomicBool::new(false), Mutex::new("it has not been reached yet".to_owned()));
+        Self { shards, reader, driver, dropped_log_lines, draining, progress, unheard }
     }
 
     pub fn answer(&self, now: Time, page: AdminPage) -> AdminAnswer {
@@ -59,6 +63,11 @@ impl AdminPages {
     /// courier is stopping: from now on it is not ready.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Redis cannot be heard, at present for this reason.
+    pub fn redis_is_unheard(&self, reason: String) {
+        *self.unheard.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     fn dropped_log_lines(&self) -> u64 {

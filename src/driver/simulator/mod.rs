@@ -230,7 +230,7 @@ impl World {
                     assert!(entry.told, "a socket is closed after its hang-up, seed {}", self.seed);
                 }
                 ReaderOutput::AwaitWritable { .. } => unreachable!("the model of Redis takes every byte"),
-                ReaderOutput::Notice(_) => {}
+                ReaderOutput::Unheard { .. } | ReaderOutput::Notice(_) => {}
             }
             self.tell_hang_ups();
         }

@@ -25,6 +25,13 @@ pub(super) enum Failure {
     Refused(String),
 }
 
+impl Failure {
+    pub(super) fn reason(&self) -> &str {
+        let (Self::Down(reason) | Self::Refused(reason)) = self;
+        reason
+    }
+}
+
 /// Appends the commands of a login; returns the steps whose answers are awaited.
 pub(super) fn write(options: &RedisOptions, out: &mut Vec<u8>) -> VecDeque<Step> {
     let mut steps = VecDeque::from([Step::Hello]);

@@ -314,6 +314,7 @@ impl Redis {
                 if was_ready {
                     relay.lost(now);
                 }
+                self.outputs.push_back(Output::Unheard { reason: failure.reason().to_owned() });
                 self.health.failed(now, failure)
             }
             Link::Ask => {

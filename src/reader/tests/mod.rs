@@ -188,6 +188,7 @@ impl Rig {
         let mut said = Vec::new();
         while let Some(output) = self.reader.next_output() {
             said.push(match output {
+                Output::Unheard { .. } => continue,
                 Output::Dial { link } => format!("dial {link:?}"),
                 Output::Receive { socket } => format!("receive {}", socket.slot.0),
                 Output::AwaitWritable { socket } => format!("await {}", socket.slot.0),
