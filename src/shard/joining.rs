@@ -214,12 +214,16 @@ impl Shard {
         let first = first_replayed.into_iter().chain(self.first_owed(slot)).min();
         let position = first.map_or_else(|| self.hub.position(), |first| Position(first.0.saturating_sub(1)));
         let mut bytes = head;
+        let shown = here.or(early).unwrap_or(position).min(position);
         if early.is_none() {
-            let shown = here.unwrap_or(position).min(position);
             format.encode_opening(self.epoch, Some(shown), self.site.retry, &mut bytes);
             self.mark_opened(slot);
         }
-        for Notice { name, from, reason } in notices {
+        // An id covers all channels: only the last of the gaps may carry one behind them, or a client that is cut between
+        // two of them would come back behind one that it was not told of.
+        let last = notices.len().saturating_sub(1);
+        for (index, Notice { name, from, reason }) in notices.into_iter().enumerate() {
+            let position = if index == last { position } else { shown };
             // What is replayed may begin before the gap that a late answer is: the gap is told first, and is no riddle.
             let from = from.map(|from| from.min(position));
             let notice = GapNotice { epoch: self.epoch, position, channel: &name, from, reason };

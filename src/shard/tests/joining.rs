@@ -121,6 +121,22 @@ fn a_replay_that_is_not_everything_states_its_gap_first_and_a_cut_behind_it_lose
 }
 
 #[test]
+fn a_cut_between_the_gaps_of_two_channels_leaves_the_second_to_be_told() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b&last_event_id=a.5");
+    let gap = || Some(JoinGap { from: Position(5), reason: GapReason::TooOld });
+    for name in ["a", "b"] {
+        let (channel, socket, _) = bench.asked(name);
+        bench.joined(socket, channel, 40, Vec::new(), gap());
+    }
+    bench.flush();
+    let expected = "retry: 2000\nid: a.5\n\n\
+                    event: courier-gap\ndata: {\"channel\":\"a\",\"from\":\"a.5\",\"reason\":\"too-old\"}\nid: a.5\n\n\
+                    event: courier-gap\ndata: {\"channel\":\"b\",\"from\":\"a.5\",\"reason\":\"too-old\"}\nid: a.40\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
 fn a_gap_that_the_reader_states_comes_in_order_with_the_messages() {
     let mut bench = Bench::new();
     bench.stream(1, "channel=news");
