@@ -14,7 +14,7 @@ use courier::base::socket::Slot;
 use courier::driver::sys::bell::Bell;
 use courier::driver::sys::process::{self, Resource};
 use courier::driver::sys::time;
-use courier::driver::uring::{Ring, RingOptions};
+use courier::driver::uring::{Bells, Ring, RingOptions};
 use socket2::SockRef;
 
 const PAYLOAD: [u8; 100] = [b'x'; 100];
@@ -25,9 +25,9 @@ fn main() {
     let rounds = numbers.next().unwrap_or(200);
     process::raise(Resource::Descriptors).expect("RLIMIT_NOFILE can be read");
 
-    let bell = Bell::new().expect("an eventfd");
+    let [near, far] = [(); 2].map(|()| Bell::new().expect("an eventfd"));
     let options = RingOptions { slots: 1 << 14, buffers: 2, buffer_bytes: 64 };
-    let mut ring = Ring::new(options, &bell).expect("a ring");
+    let mut ring = Ring::new(options, Bells { near: &near, far: &far }).expect("a ring");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let pairs: Vec<(TcpStream, TcpStream)> = (0..sockets).map(|_| pair(&listener)).collect();
     let install = |(server, _): &(TcpStream, TcpStream)| {

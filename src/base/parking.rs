@@ -1,46 +1,71 @@
 //! How a shard goes to sleep without missing a message: the doorbell protocol between a consumer and its producers.
 //!
-//! The consumer says it is parked, then looks into its queue once more; a producer puts its item into the queue, then
-//! looks whether the consumer is parked. A full fence on both sides makes it impossible that each misses the other
-//! (the store-buffer pattern): either the consumer sees the item, or the producer sees `parked` and rings. A producer
-//! rings at most once for each time the consumer parks. A loom test (`make loom`) checks every interleaving.
+//! The consumer says it is parked, and where; then it looks into its queue once more. A producer puts its item into the
+//! queue, then looks whether the consumer is parked. A full fence on both sides makes it impossible that each misses the
+//! other (the store-buffer pattern): either the consumer sees the item, or the producer sees where it is parked and
+//! rings there. A producer rings at most once for each time the consumer parks. A loom test (`make loom`) checks every interleaving.
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, Ordering, fence};
+use loom::sync::atomic::{AtomicU8, Ordering, fence};
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 
 /// One consumer's doorbell state. What rings, and what is waited on, is the driver's.
 #[derive(Debug)]
 pub struct Parking {
-    /// True exactly from the consumer's `park` until a producer has taken it upon itself to ring, or `unpark`.
-    parked: AtomicBool,
+    /// A `Rest` from the consumer's `park` until a producer has taken it upon itself to ring, or `unpark`; else `AWAKE`.
+    parked: AtomicU8,
 }
+
+/// Where the consumer rests, and so which bell wakes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// For a little while, as a busy consumer does between two batches.
+    Brief,
+    /// For as long as nothing comes.
+    Long,
+}
+
+const AWAKE: u8 = 0;
+const BRIEF: u8 = 1;
+const LONG: u8 = 2;
 
 impl Default for Parking {
     fn default() -> Self {
-        Self { parked: AtomicBool::new(false) }
+        Self { parked: AtomicU8::new(AWAKE) }
     }
 }
 
 impl Parking {
-    /// The consumer is about to sleep. It must look into its queue after this and `unpark` if there is anything.
-    pub fn park(&self) {
-        self.parked.store(true, Ordering::Relaxed);
+    /// The consumer is about to sleep, or to sleep elsewhere. It must look into its queue after this, each time, and
+    /// `unpark` if there is anything.
+    pub fn park(&self, rest: Rest) {
+        let rest = match rest {
+            Rest::Brief => BRIEF,
+            Rest::Long => LONG,
+        };
+        self.parked.store(rest, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     /// The consumer is awake, for whatever reason.
     pub fn unpark(&self) {
-        self.parked.store(false, Ordering::Relaxed);
+        self.parked.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// A producer has put something into the queue. True: the producer must ring.
+    /// A producer has put something into the queue. It must ring where this says, if anywhere.
     // Hot: once per batch per shard; a fence, and an exchange only if the consumer sleeps.
     #[must_use]
-    pub fn must_ring(&self) -> bool {
+    pub fn must_ring(&self) -> Option<Rest> {
         fence(Ordering::SeqCst);
-        self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel)
+        if self.parked.load(Ordering::Relaxed) == AWAKE {
+            return None;
+        }
+        match self.parked.swap(AWAKE, Ordering::AcqRel) {
+            AWAKE => None,
+            BRIEF => Some(Rest::Brief),
+            _ => Some(Rest::Long),
+        }
     }
 }
 
@@ -52,20 +77,23 @@ mod tests {
 
     use super::*;
 
-    /// A queue and a bell as far as the protocol can see them: an item is there or not, the bell has rung or not.
+    /// A queue and two bells as far as the protocol can see them: an item is there or not, a bell has rung or not.
     #[derive(Default)]
     struct Mailbox {
         parking: Parking,
         items: AtomicUsize,
-        rings: AtomicUsize,
+        brief: AtomicUsize,
+        long: AtomicUsize,
     }
 
     impl Mailbox {
         fn put(&self) {
             // Relaxed: the protocol's own fences are what is under test.
             self.items.fetch_add(1, Ordering::Relaxed);
-            if self.parking.must_ring() {
-                self.rings.fetch_add(1, Ordering::Release);
+            match self.parking.must_ring() {
+                Some(Rest::Brief) => _ = self.brief.fetch_add(1, Ordering::Release),
+                Some(Rest::Long) => _ = self.long.fetch_add(1, Ordering::Release),
+                None => {}
             }
         }
 
@@ -76,13 +104,17 @@ mod tests {
                 if items > 0 {
                     return items;
                 }
-                self.parking.park();
-                if self.items.load(Ordering::Relaxed) == 0 {
-                    while self.rings.load(Ordering::Acquire) == 0 {
-                        // If the producers are done and nobody rang, loom finds no thread to go on with: a deadlock.
-                        thread::yield_now();
+                self.parking.park(Rest::Brief);
+                // The brief rest may end by its time at any moment: here at once, unless its bell has rung.
+                if self.items.load(Ordering::Relaxed) == 0 && self.brief.swap(0, Ordering::Acquire) == 0 {
+                    self.parking.park(Rest::Long);
+                    if self.items.load(Ordering::Relaxed) == 0 {
+                        while self.long.load(Ordering::Acquire) == 0 {
+                            // If the producers are done and nobody rang, loom finds no thread to go on with: a deadlock.
+                            thread::yield_now();
+                        }
+                        self.long.store(0, Ordering::Relaxed);
                     }
-                    self.rings.store(0, Ordering::Relaxed);
                 }
                 self.parking.unpark();
             }
@@ -106,7 +138,7 @@ mod tests {
     fn two_producers_ring_at_most_once_for_each_time_the_consumer_parks() {
         loom::model(|| {
             let mailbox = Arc::new(Mailbox::default());
-            mailbox.parking.park();
+            mailbox.parking.park(Rest::Brief);
             let producers = [(); 2].map(|()| {
                 let mailbox = mailbox.clone();
                 thread::spawn(move || mailbox.put())
@@ -114,7 +146,7 @@ mod tests {
             for producer in producers {
                 producer.join().unwrap();
             }
-            assert_eq!(mailbox.rings.load(Ordering::Acquire), 1);
+            assert_eq!(mailbox.brief.load(Ordering::Acquire), 1);
             assert_eq!(mailbox.items.load(Ordering::Relaxed), 2);
         });
     }

@@ -15,7 +15,7 @@ use crate::base::socket::{Slot, SocketKey};
 use crate::driver::sys::bell::Bell;
 use crate::driver::sys::process::{self, Resource};
 use crate::driver::sys::time;
-use crate::driver::uring::{End, Event, Ring, RingError, RingOptions};
+use crate::driver::uring::{Bells, End, Event, Ring, RingError, RingOptions};
 use crate::shard::input::SendOutcome;
 
 /// Why courier cannot run here.
@@ -62,19 +62,20 @@ fn try_out() -> Result<(), Unfit> {
 struct Trial {
     ring: Ring,
     address: SocketAddr,
-    _bell: Bell,
+    _bells: [Bell; 2],
 }
 
 impl Trial {
     fn new() -> Result<Self, Unfit> {
-        let bell = Bell::new().map_err(failed("eventfd"))?;
+        let [near, far] = [Bell::new().map_err(failed("eventfd"))?, Bell::new().map_err(failed("eventfd"))?];
+        let bells = Bells { near: &near, far: &far };
         let options = RingOptions { slots: 8, buffers: 2, buffer_bytes: 64 };
-        let mut ring = Ring::new(options, &bell).map_err(|error| explain(error, &Surroundings::read()))?;
+        let mut ring = Ring::new(options, bells).map_err(|error| explain(error, &Surroundings::read()))?;
         let name = format!("courier-probe/{}", std::process::id());
         let address = SocketAddr::from_abstract_name(name).map_err(failed("an abstract name"))?;
         let listener = UnixListener::bind_addr(&address).map_err(failed("listening"))?;
         ring.listen(vec![listener.into()]);
-        Ok(Self { ring, address, _bell: bell })
+        Ok(Self { ring, address, _bells: [near, far] })
     }
 
     fn try_accept(&mut self) -> Result<(SocketKey, UnixStream), Unfit> {

@@ -260,16 +260,13 @@ impl ReaderLoop {
         let Self { parts, ring, draining, retry_at, .. } = self;
         let dials = parts.dialer.as_ref().and_then(Dialer::wait).map(|wait| now.after(wait));
         let deadline = [parts.reader.next_deadline(), *retry_at, dials].into_iter().flatten().min();
-        parts
-            .doorbell
-            .rest(|| {
-                let has_order = parts.orders.present() > if *draining { Order::Drain } else { Order::Work };
-                let has_dial = parts.dialer.as_ref().is_some_and(Dialer::has_result);
-                // Controls that the machine does not take wait for a queue, which is tried again at `retry_at`.
-                let has_control = !parts.controls.is_empty() && parts.reader.takes_control();
-                ring.is_awake(now, deadline) || has_control || has_dial || has_order
-            })
-            .await;
+        let has_something = || {
+            let has_order = parts.orders.present() > if *draining { Order::Drain } else { Order::Work };
+            let has_dial = parts.dialer.as_ref().is_some_and(Dialer::has_result);
+            // Controls that the machine does not take wait for a queue, which is tried again at `retry_at`.
+            has_order || has_dial || (!parts.controls.is_empty() && parts.reader.takes_control())
+        };
+        parts.doorbell.rest(ring, now, deadline, has_something).await;
     }
 
     fn carry_out(&mut self) {

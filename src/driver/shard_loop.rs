@@ -186,14 +186,11 @@ impl ShardLoop {
         self.pauses.note(now, self.ring.accept_pauses(), self.parts.index);
         let Self { parts, ring, draining, .. } = self;
         let deadline = parts.shard.next_deadline();
-        parts
-            .doorbell
-            .rest(|| {
-                let has_order = parts.orders.present() > if *draining { Order::Drain } else { Order::Work };
-                let has_delivery = !parts.queue.is_empty() && parts.shard.takes_delivery();
-                ring.is_awake(now, deadline) || has_delivery || has_order
-            })
-            .await;
+        let has_something = || {
+            let has_order = parts.orders.present() > if *draining { Order::Drain } else { Order::Work };
+            has_order || (!parts.queue.is_empty() && parts.shard.takes_delivery())
+        };
+        parts.doorbell.rest(ring, now, deadline, has_something).await;
     }
 
     fn carry_out(&mut self, now: Time) {

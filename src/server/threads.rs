@@ -325,7 +325,7 @@ impl Thread {
             // glommio hosts the thread's one task; its buffers for files are not used.
             let builder = LocalExecutorBuilder::default().name(&self.name).io_memory(0);
             let executor = builder.make().map_err(|error| error.to_string())?;
-            let ring = Ring::new(options, doorbell.bell()).map_err(|error| error.to_string())?;
+            let ring = Ring::new(options, doorbell.bells()).map_err(|error| error.to_string())?;
             Ok((executor, ring))
         };
         match set_up() {

@@ -53,6 +53,10 @@ pub(super) struct Inbox {
     pub(super) accept_again: Vec<u32>,
     /// Listeners whose accept ended because descriptors or memory ran out; armed again after a pause, never at once.
     pub(super) accept_paused: Vec<u32>,
+    /// The near bell has rung since the last brief rest began.
+    pub(super) rang: bool,
+    /// Whether the bell's poll has ended and is to be armed again.
+    pub(super) bell_again: bool,
     /// Buffers that came without bytes.
     pub(super) buffers: Vec<u16>,
     /// The sockets with a poll in the kernel, which are slow readers: a generation by slot.
@@ -101,6 +105,10 @@ impl Inbox {
             Kind::Timer => self.events.push_back(Event::Timer),
             Kind::Install => self.installed = Some(result),
             Kind::Shutdown => self.sort_shutdown(token.socket().slot),
+            Kind::Bell => {
+                self.rang = true;
+                self.bell_again |= !completion.more;
+            }
             Kind::Quiet => {}
         }
     }
@@ -132,7 +140,10 @@ impl Inbox {
 
     /// Whether something waits to be asked for again, in the next turn.
     pub(super) fn has_arrears(&self) -> bool {
-        !self.accept_again.is_empty() || !self.receive_again.is_empty() || !self.closes.is_empty()
+        !self.accept_again.is_empty()
+            || !self.receive_again.is_empty()
+            || !self.closes.is_empty()
+            || self.bell_again
     }
 
     /// Notes a poll; false: the socket has one already.
@@ -330,6 +341,17 @@ mod tests {
                 SendOutcome::Failed(HangUp::Reset)
             ]
         );
+    }
+
+    #[test]
+    fn a_bell_that_rang_wakes_once_and_its_poll_is_armed_again_only_when_it_has_ended() {
+        let mut inbox = Inbox::default();
+        for (more, bell_again) in [(true, false), (false, true)] {
+            let token = Token::new(Kind::Bell, 0);
+            inbox.sort(Completion { token, result: 1, buffer: None, more });
+            assert!(std::mem::take(&mut inbox.rang));
+            assert_eq!((inbox.bell_again, inbox.has_arrears()), (bell_again, bell_again));
+        }
     }
 
     #[test]

@@ -13,4 +13,4 @@ mod token;
 mod tests;
 
 pub use inbox::{Chunk, Event};
-pub use ring::{End, Ring, RingError, RingOptions};
+pub use ring::{Bells, End, Ring, RingError, RingOptions};

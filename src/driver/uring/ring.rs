@@ -23,7 +23,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, TimeoutFlags, Timespec};
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use crate::base::limits::FLUSH_CONNECTIONS;
@@ -43,6 +43,17 @@ pub struct Ring {
     /// When the accepts in `inbox.accept_paused` are armed again.
     accept_at: Option<Time>,
     timer: Timer,
+    /// The near bell, which the ring polls; its owner keeps it open.
+    bell: Fd,
+}
+
+/// The bells of the thread that owns a ring.
+#[derive(Debug, Clone, Copy)]
+pub struct Bells<'a> {
+    /// Ends a brief rest.
+    pub near: &'a Bell,
+    /// Rung by the ring when something completes during a long rest.
+    pub far: &'a Bell,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +91,8 @@ pub enum End {
 }
 
 impl Ring {
-    /// A ring of the calling thread, which rings `bell` when something completes while nobody reaps.
-    pub fn new(options: RingOptions, bell: &Bell) -> Result<Self, RingError> {
+    /// A ring of the calling thread. The bells must stay open as long as the ring.
+    pub fn new(options: RingOptions, bells: Bells<'_>) -> Result<Self, RingError> {
         let uring = IoUring::builder()
             // Only this thread submits; the kernel spares the locks and holds us to it.
             .setup_single_issuer()
@@ -104,20 +115,25 @@ impl Ring {
         }
         let submitter = uring.submitter();
         submitter.register_files_sparse(options.slots).map_err(RingError::Files)?;
-        submitter.register_eventfd(bell.as_raw_fd()).map_err(RingError::Bell)?;
+        submitter.register_eventfd(bells.far.as_raw_fd()).map_err(RingError::Bell)?;
         // Shutdowns are carried out by the kernel's worker threads: one is enough, and keeps them in order. A kernel
         // that cannot be told has its own bound.
         let _ = submitter.register_iowq_max_workers(&mut [1, 1]);
         let buffers =
             Buffers::new(&uring, options.buffers, options.buffer_bytes).map_err(RingError::Buffers)?;
-        Ok(Self {
+        let mut ring = Self {
             uring,
             buffers,
             inbox: Inbox::default(),
             listeners: Vec::new(),
             accept_at: None,
             timer: Timer::default(),
-        })
+            bell: Fd(bells.near.as_raw_fd()),
+        };
+        // A thread that works, or rests in the ring, is not to be rung for.
+        ring.is_up();
+        ring.arm_bell();
+        Ok(ring)
     }
 
     /// Accepts on these sockets from now on. Events name them by their order.
@@ -271,21 +287,48 @@ impl Ring {
         }
     }
 
-    /// The last look before a wait: from here on the bell rings for whatever completes, and for [`Event::Timer`] at
-    /// `deadline` or a little earlier. True: there is something already, do not wait.
+    /// Waits in the ring itself, for a little while: until something completes or the near bell rings. False: nothing
+    /// came. Meanwhile nothing else of this thread's executor runs.
+    ///
+    /// One system call submits what is queued, waits, and works off what came, where a wait through the executor takes
+    /// half a dozen.
+    pub fn rest_briefly(&mut self, now: Time, deadline: Option<Time>) -> bool {
+        self.inbox.rang = false;
+        self.arm_again(now);
+        self.set_timer(deadline);
+        let briefly = Timespec::from(BRIEF_REST);
+        // An error is the end of the time, a signal, or a lack of room that the next submission copes with.
+        let _ = self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&briefly));
+        self.collect();
+        self.has_something()
+    }
+
+    /// The last look before a long rest: from here on the far bell rings for whatever completes, and for
+    /// [`Event::Timer`] at `deadline` or a little earlier. True: there is something already, do not rest. Either way
+    /// `is_up` follows.
     pub fn is_awake(&mut self, now: Time, deadline: Option<Time>) -> bool {
+        self.uring.completion().enable_eventfd();
         self.arm_again(now);
         self.set_timer(deadline);
         self.submit(EnterFlags::GETEVENTS);
         self.collect();
         // The kernel works off about twenty deferred pieces a call and flags the rest. It rings only when the first piece
         // is put off, so with a rest left over nothing would ring any more, not even the timer.
-        while self.inbox.events.is_empty() && self.uring.submission().taskrun() {
+        while !self.has_something() && self.uring.submission().taskrun() {
             self.run_deferred_work();
             self.collect();
         }
+        self.has_something()
+    }
+
+    /// The long rest is over: the far bell is not rung any more.
+    pub fn is_up(&mut self) {
+        self.uring.completion().disable_eventfd();
+    }
+
+    fn has_something(&self) -> bool {
         let has_unset_pause = self.accept_at.is_none() && !self.inbox.accept_paused.is_empty();
-        !self.inbox.events.is_empty() || self.inbox.has_arrears() || has_unset_pause
+        self.inbox.rang || !self.inbox.events.is_empty() || self.inbox.has_arrears() || has_unset_pause
     }
 
     /// The next event, in the order of completion.
@@ -307,13 +350,26 @@ impl Ring {
         self.buffers.give_back(chunk.buffer);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.has_something()
+    }
+
     /// Whether a shutdown is under way.
     #[cfg(test)]
     pub(super) fn has_shutdowns(&self) -> bool {
         !self.inbox.shutdowns.is_empty()
     }
 
+    fn arm_bell(&mut self) {
+        let poll = opcode::PollAdd::new(self.bell, POLL_IN).multi(true).build();
+        self.push(poll, Token::new(Kind::Bell, 0));
+    }
+
     fn arm_again(&mut self, now: Time) {
+        if std::mem::take(&mut self.inbox.bell_again) {
+            self.arm_bell();
+        }
         if self.accept_at.is_none() && !self.inbox.accept_paused.is_empty() {
             self.accept_at = Some(now.after(ACCEPT_PAUSE));
         }
@@ -608,8 +664,11 @@ const BUFFER_GROUP: u16 = 0;
 /// IORING_FILE_INDEX_ALLOC as an offset of a file update.
 const SLOT_BY_KERNEL: i32 = -1;
 const PAGE: usize = 4_096;
+const POLL_IN: u32 = 1;
 const POLL_OUT: u32 = 4;
+/// So long a thread waits in its ring before it waits through its executor: beyond, what that costs matters no more.
+const BRIEF_REST: Duration = Duration::from_millis(10);
 
 const _: () = assert!(SUBMISSIONS as usize >= 2 * FLUSH_CONNECTIONS);
 const _: () = assert!(COMPLETIONS >= 4 * SUBMISSIONS);
-const _: () = assert!(POLL_OUT == libc::POLLOUT as u32);
+const _: () = assert!(POLL_IN == libc::POLLIN as u32 && POLL_OUT == libc::POLLOUT as u32);

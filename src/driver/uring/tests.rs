@@ -9,9 +9,10 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::base::random::Random;
 use crate::base::socket::{HangUp, Slot, SocketKey};
+use crate::base::time::Time;
 use crate::driver::sys::bell::Bell;
 use crate::driver::sys::time;
-use crate::driver::uring::{End, Event, Ring, RingOptions};
+use crate::driver::uring::{Bells, End, Event, Ring, RingOptions};
 use crate::shard::input::{SendOutcome, Unsent};
 
 const OPTIONS: RingOptions = RingOptions { slots: 2_048, buffers: 64, buffer_bytes: 512 };
@@ -19,19 +20,20 @@ const OPTIONS: RingOptions = RingOptions { slots: 2_048, buffers: 64, buffer_byt
 /// A ring with one listener, and the executor it runs in.
 struct Harness {
     ring: Ring,
-    bell: Bell,
+    _near: Bell,
+    far: Bell,
     address: SocketAddr,
 }
 
 fn run<T>(options: RingOptions, test: impl AsyncFnOnce(Harness) -> T) -> T {
     let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(0).make().unwrap();
     executor.run(async {
-        let bell = Bell::new().unwrap();
-        let mut ring = Ring::new(options, &bell).unwrap();
+        let (near, far) = (Bell::new().unwrap(), Bell::new().unwrap());
+        let mut ring = Ring::new(options, Bells { near: &near, far: &far }).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         ring.listen(vec![listener.into()]);
-        test(Harness { ring, bell, address }).await
+        test(Harness { ring, _near: near, far, address }).await
     })
 }
 
@@ -42,12 +44,7 @@ impl Harness {
             match self.ring.next_event() {
                 Some(Event::Timer) => assert!(time::now() < deadline, "nothing comes"),
                 Some(event) => return event,
-                None => {
-                    self.bell.silence();
-                    if !self.ring.is_awake(time::now(), Some(deadline)) {
-                        self.bell.wait().await;
-                    }
-                }
+                None => self.rest_until(Some(deadline)).await,
             }
         }
     }
@@ -84,13 +81,19 @@ impl Harness {
         }
     }
 
+    /// A long rest.
+    async fn rest_until(&mut self, deadline: Option<Time>) {
+        self.far.silence();
+        if !self.ring.is_awake(time::now(), deadline) {
+            self.far.wait().await;
+        }
+        self.ring.is_up();
+    }
+
     /// Until what was to be closed is closed.
     async fn until_closed(&mut self) {
         while self.ring.has_shutdowns() {
-            self.bell.silence();
-            if !self.ring.is_awake(time::now(), None) {
-                self.bell.wait().await;
-            }
+            self.rest_until(None).await;
         }
         self.ring.reap(time::now());
     }
@@ -99,10 +102,9 @@ impl Harness {
     async fn rest(&mut self, span: Duration) -> Duration {
         let before = time::thread_cpu();
         let deadline = time::now().after(span);
-        self.bell.silence();
-        while !self.ring.is_awake(time::now(), Some(deadline)) {
-            self.bell.wait().await;
-            self.bell.silence();
+        while self.ring.is_at_rest() {
+            self.rest_until(Some(deadline)).await;
+            self.ring.reap(time::now());
         }
         assert!(matches!(self.ring.next_event(), Some(Event::Timer)));
         assert!(self.ring.next_event().is_none() && time::now() >= deadline);
@@ -411,11 +413,11 @@ fn the_timer_comes_at_its_time_and_can_be_moved_forward() {
         let far = Some(began.after(Duration::from_secs(3_600)));
         let near = Some(began.after(Duration::from_millis(30)));
         for deadline in [far, near] {
-            harness.bell.silence();
             assert!(!harness.ring.is_awake(time::now(), deadline));
         }
-        harness.bell.wait().await;
+        harness.far.wait().await;
         assert!(harness.ring.is_awake(time::now(), None));
+        harness.ring.is_up();
         assert!(matches!(harness.ring.next_event(), Some(Event::Timer)));
         let waited = time::now().since(began);
         assert!(waited >= Duration::from_millis(30) && waited < Duration::from_secs(10), "{waited:?}");

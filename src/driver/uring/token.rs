@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Install,
     /// A request whose outcome shows elsewhere: close, cancel, change of the timer.
     Quiet,
+    /// A multishot poll of the near bell.
+    Bell,
     /// The end of one or both directions of a socket, which a worker thread of the kernel carries out.
     Shutdown,
 }
@@ -61,7 +63,8 @@ impl Token {
             5 => Kind::Timer,
             6 => Kind::Install,
             7 => Kind::Quiet,
-            8 => Kind::Shutdown,
+            8 => Kind::Bell,
+            9 => Kind::Shutdown,
             kind => unreachable!("a completion of kind {kind}, which nothing was submitted with"),
         };
         Self { kind, generation: (number >> 32) as u32 % SocketKey::GENERATIONS, slot: number as u32 }
@@ -82,6 +85,8 @@ mod tests {
             Kind::Timer,
             Kind::Install,
             Kind::Quiet,
+            Kind::Bell,
+            Kind::Shutdown,
         ];
         for kind in kinds {
             for (generation, slot) in [(0, 0), (SocketKey::GENERATIONS - 1, u32::MAX), (7, 9)] {
