@@ -64,12 +64,13 @@ impl Peer {
     /// Everything up to the end of the connection.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
         while let Some(bytes) =
             self.receive(DEADLINE).unwrap_or_else(|()| panic!("the connection does not end"))
         {
-            self.received.extend(bytes);
+            rest.extend(bytes);
         }
-        std::mem::take(&mut self.received)
+        rest
     }
 
     /// The connection ends here, and nothing comes before that.
