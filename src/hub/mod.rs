@@ -11,6 +11,7 @@
 //! and outside a round owns no buffer; a stream without subscriptions, and a channel without streams, does not exist.
 //! Slices handed out for a volley stay valid until [`Hub::tidy`]: only there are frames dropped.
 
+mod oldest;
 mod rounds;
 mod streams;
 mod subscribers;
@@ -26,6 +27,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::socket::Slot;
 use crate::base::time::Time;
 
+use oldest::Oldest;
 use streams::Counted;
 pub use streams::{Owed, Stream};
 
@@ -51,6 +53,7 @@ pub struct Hub {
     /// Streams in a round, and those to look at in `tidy`.
     rounds: VecDeque<Key>,
     untidy: Vec<Key>,
+    oldest: Oldest,
     spares: Spares,
     log_bytes: usize,
     /// Bytes appended since no stream was in a round: what limits the intake.
@@ -135,6 +138,7 @@ impl Hub {
             position: Position::ZERO,
             rounds: VecDeque::new(),
             untidy: Vec::new(),
+            oldest: Oldest::default(),
             spares: Spares::default(),
             log_bytes: 0,
             round_bytes: 0,
@@ -266,6 +270,7 @@ impl Hub {
             self.log_bytes += length;
             self.round_bytes += length;
             if stream.start_round(at) {
+                self.oldest.forget(key.index, stream);
                 self.rounds.push_back(key);
             }
         }
@@ -357,6 +362,7 @@ impl Hub {
     fn drop_stream(&mut self, stream: u32) -> Option<Left> {
         let key = self.streams.key_at(stream);
         let mut stream = self.streams.remove(key).expect("the stream is in use");
+        self.oldest.forget(key.index, &mut stream);
         self.log_bytes -= stream.clear(&mut self.spares);
         let channel = self.channels.key_at(stream.channel());
         self.unlink(channel, key.index, stream.sibling());

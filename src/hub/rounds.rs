@@ -115,14 +115,17 @@ impl Hub {
                 finished(stream.round_since());
             }
             if stream.behind() == 0 {
+                self.oldest.forget(key.index, stream);
                 self.log_bytes -= stream.clear(&mut self.spares);
             } else if stream.log().len() > self.bounds.lag_bytes {
-                self.trim(key, self.bounds.lag_bytes / 2, lapped);
+                self.trim(key.index, self.bounds.lag_bytes / 2, lapped);
+            } else {
+                self.oldest.note(key.index, stream);
             }
         }
         while self.log_bytes > self.bounds.log_bytes {
-            let Some(key) = self.oldest_log() else { break };
-            self.trim(key, 0, lapped);
+            let Some(oldest) = self.oldest.first() else { break };
+            self.trim(oldest, 0, lapped);
         }
         if self.rounds.is_empty() {
             self.round_bytes = 0;
@@ -131,12 +134,14 @@ impl Hub {
 
     /// Drops frames from the front of a log until at most `bytes` are left, or one frame: a log with laggards always
     /// holds its newest.
-    fn trim(&mut self, key: Key, bytes: usize, lapped: &mut Vec<SubscriptionIndex>) {
-        let stream = self.streams.get_mut(key).expect("the caller has just looked at the stream");
+    fn trim(&mut self, index: u32, bytes: usize, lapped: &mut Vec<SubscriptionIndex>) {
+        let stream = self.streams.at_mut(index);
+        self.oldest.forget(index, stream);
         while stream.log().len() > bytes && stream.log().frames().len() > 1 {
             let Some((_, length)) = stream.drop_first(&mut self.spares) else { break };
             self.log_bytes -= length;
         }
+        self.oldest.note(index, stream);
         let start = stream.log().start();
         let subscriptions = &self.subscriptions;
         let is_lapped = |&&index: &&SubscriptionIndex| {
@@ -144,15 +149,5 @@ impl Hub {
             cursor != NOT_LIVE && cursor < start
         };
         lapped.extend(stream.subscribers().iter().filter(is_lapped));
-    }
-
-    /// The stream outside a round that has more than its newest frame, and whose first frame is the oldest.
-    fn oldest_log(&self) -> Option<Key> {
-        let trimmable = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| !stream.is_in_round() && stream.log().frames().len() > 1);
-        let oldest = trimmable.min_by_key(|(_, stream)| stream.log().first().map(|frame| frame.position));
-        oldest.map(|(key, _)| key)
     }
 }

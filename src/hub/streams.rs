@@ -31,6 +31,8 @@ pub struct Stream {
     round: Round,
     /// True from the end of a round until `tidy` has reported it.
     finished: bool,
+    /// True exactly while it stands among the hub's oldest.
+    marked: bool,
 }
 
 const _: () = assert!(size_of::<Stream>() <= 96, "there is one for each channel");
@@ -76,6 +78,7 @@ impl Stream {
             round_since: Time::ZERO,
             round: Round::Over,
             finished: false,
+            marked: false,
         }
     }
 
@@ -191,6 +194,11 @@ impl Stream {
 
     pub(super) fn is_in_round(&self) -> bool {
         self.round == Round::Queued
+    }
+
+    /// Sets the mark of [`super::oldest`]; returns what it was.
+    pub(super) fn replace_marked(&mut self, marked: bool) -> bool {
+        std::mem::replace(&mut self.marked, marked)
     }
 
     pub(super) fn is_behind(&self, cursor: Offset) -> bool {

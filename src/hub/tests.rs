@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::random::Random;
 
 const RAW: usize = 0;
 const JSON: usize = 2;
@@ -235,6 +236,58 @@ fn at_the_total_the_channel_with_the_oldest_frame_loses_its_log() {
     while hub.next_visit().is_some() {}
     assert_eq!(tidy(&mut hub), [old.subscription]);
     assert_eq!(hub.log_bytes(), 90);
+}
+
+#[test]
+fn whichever_logs_come_and_go_the_oldest_is_the_one_that_a_look_at_all_finds() {
+    let mut random = Random::new(7);
+    let mut below = move |bound: u64| random.below(bound);
+    let mut hub = Hub::new(Bounds { lag_bytes: 200, log_bytes: 700, reserved_subscriptions: 0 });
+    let mut all: Vec<Subscribed> = Vec::new();
+    let (mut position, mut trimmed) = (0, 0);
+    for step in 0..20_000 {
+        match below(10) {
+            0 if all.len() < 40 => {
+                let name = format!("c{}", below(20));
+                all.push(subscribe(&mut hub, &name, step));
+            }
+            1 if all.len() > 10 => {
+                let leaver = all.swap_remove(usize::try_from(below(all.len() as u64)).unwrap());
+                hub.unsubscribe(leaver.subscription);
+            }
+            _ if !all.is_empty() => {
+                let channel = all[usize::try_from(below(all.len() as u64)).unwrap()].channel;
+                position += 1;
+                append(&mut hub, channel, position, &"x".repeat(usize::try_from(1 + below(90)).unwrap()));
+            }
+            _ => continue,
+        }
+        // Some visits, so that some streams are still in their round; few of the visited take anything.
+        for _ in 0..below(8) {
+            let Some(subscription) = hub.next_visit() else { break };
+            if let (Some((_, owed)), 0) = (hub.owed(subscription), below(6)) {
+                hub.sent_to(subscription, owed.end);
+            }
+        }
+        let before = hub.log_bytes();
+        let lapped = tidy(&mut hub);
+        trimmed += usize::from(before > 700 && !lapped.is_empty());
+        // As the shard does with them.
+        all.retain(|one| {
+            let is_lapped = lapped.contains(&one.subscription);
+            if is_lapped {
+                hub.unsubscribe(one.subscription);
+            }
+            !is_lapped
+        });
+        tidy(&mut hub);
+        let trimmable =
+            hub.streams.iter().filter(|(_, stream)| !stream.is_in_round() && stream.log().frames().len() > 1);
+        let oldest = trimmable.min_by_key(|(_, stream)| stream.log().first().map(|frame| frame.position));
+        assert_eq!(hub.oldest.first(), oldest.map(|(key, _)| key.index), "step {step}");
+        assert!(hub.log_bytes() <= 700 || hub.oldest.first().is_none(), "step {step}");
+    }
+    assert!(trimmed > 20, "the bound was reached {trimmed} times");
 }
 
 #[test]
