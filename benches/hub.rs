@@ -2,7 +2,7 @@
 
 use divan::{Bencher, black_box};
 
-use courier::base::channel::{ChannelName, PayloadMode};
+use courier::base::channel::{ChannelMode, ChannelName};
 use courier::base::position::Position;
 use courier::base::queue::ChannelKey;
 use courier::base::socket::Slot;
@@ -25,7 +25,7 @@ fn hub() -> Hub {
 
 fn subscribe(hub: &mut Hub, name: &str, slot: u32) -> ChannelKey {
     let name = ChannelName::parse(name.as_bytes()).expect("the bench's names are well formed");
-    let subscribed = hub.subscribe(&name, PayloadMode::Raw, 0, Slot(slot), NO_SUBSCRIPTION);
+    let subscribed = hub.subscribe(&name, ChannelMode::default(), 0, Slot(slot), NO_SUBSCRIPTION);
     hub.joined(subscribed.channel, hub.position());
     hub.start_at_end(subscribed.subscription);
     subscribed.channel
@@ -82,7 +82,7 @@ fn subscribe_and_unsubscribe(bencher: Bencher<'_, '_>) {
     subscribe(&mut hub, "news", 0);
     let name = ChannelName::parse(b"news").expect("a name");
     bencher.bench_local(|| {
-        let subscribed = hub.subscribe(&name, PayloadMode::Raw, 0, Slot(1), NO_SUBSCRIPTION);
+        let subscribed = hub.subscribe(&name, ChannelMode::default(), 0, Slot(1), NO_SUBSCRIPTION);
         hub.start_at_end(subscribed.subscription);
         black_box(hub.unsubscribe(subscribed.subscription))
     });

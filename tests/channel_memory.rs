@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 use courier::access::Rules;
-use courier::base::channel::{ChannelName, PayloadMode};
+use courier::base::channel::{ChannelMode, ChannelName};
 use courier::base::counters::ReaderCounters;
 use courier::base::limits::Limits;
 use courier::base::position::{Epoch, Position};
@@ -81,7 +81,7 @@ impl Rig {
     /// One more channel with one subscriber, as a shard and the reader make it.
     fn subscribe(&mut self, number: u32) {
         let name = ChannelName::parse(format!("user.notes.{number:09}").as_bytes()).unwrap();
-        let subscribed = self.hub.subscribe(&name, PayloadMode::Raw, 0, Slot(number), NO_SUBSCRIPTION);
+        let subscribed = self.hub.subscribe(&name, ChannelMode::default(), 0, Slot(number), NO_SUBSCRIPTION);
         let channel = subscribed.channel;
         let (shard, since) = (ShardIndex(0), Since::Now);
         let join = Control::Join { shard, channel, name, connection: NOBODY, since };

@@ -94,15 +94,20 @@ fn other_blocks() -> String {
         position: Position(50),
         channel: &ChannelName::parse(b"news").unwrap(),
         from: Some(Position(42)),
+        until: Position(50),
         reason: GapReason::UpstreamDown,
     };
     format.encode_gap(&notice, &mut gap);
+    let mut skipped = Vec::new();
+    let notice = GapNotice { until: Position(57), reason: GapReason::Lagged, ..notice };
+    format.encode_gap(&notice, &mut skipped);
     format.encode_closing(Duration::from_millis(3_217), &mut closing);
     let mut examples = String::new();
     for (title, bytes) in [
         ("Opening, when every channel is live", &opening[..]),
         ("Heartbeat, when nothing was sent for `sse.heartbeat`", format.heartbeat()),
         ("Gap", &gap),
+        ("Gap that ends behind messages of other channels", &skipped),
         ("Closing, before a planned end", &closing),
     ] {
         examples += &format!("{title}:\n\n{}\n", shown(bytes));

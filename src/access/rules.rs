@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::base::channel::{BadChannelName, ChannelName, PayloadMode};
+use crate::base::channel::{BadChannelName, ChannelMode, ChannelName, PayloadMode, SlowMode};
 use crate::base::glob;
 use crate::base::retention::Retention;
 
@@ -20,6 +20,8 @@ pub struct Rule {
     pub payload: PayloadMode,
     /// What is kept for those who come back.
     pub history: Retention,
+    /// What happens to those who read too slowly.
+    pub slow: SlowMode,
 }
 
 /// Who may listen.
@@ -79,7 +81,13 @@ impl Rules {
 impl Rule {
     /// A row that says no more than who may listen to what.
     pub fn new(pattern: Pattern, access: Access) -> Self {
-        Self { pattern, access, payload: PayloadMode::default(), history: Retention::default() }
+        let ChannelMode { payload, slow } = ChannelMode::default();
+        Self { pattern, access, payload, history: Retention::default(), slow }
+    }
+
+    /// How the row's channels are served.
+    pub fn mode(&self) -> ChannelMode {
+        ChannelMode { payload: self.payload, slow: self.slow }
     }
 }
 

@@ -17,6 +17,23 @@ pub enum PayloadMode {
     Envelope,
 }
 
+/// What happens to a subscriber of the channel who falls out of its log, by its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum SlowMode {
+    /// The connection ends; its client resumes by its last id.
+    #[default]
+    Disconnect,
+    /// It is told of a gap and goes on with the newest message.
+    Latest,
+}
+
+/// How a channel is served, by its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct ChannelMode {
+    pub payload: PayloadMode,
+    pub slow: SlowMode,
+}
+
 /// Why bytes are no channel name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadChannelName {

@@ -16,7 +16,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Connections of one shard, and the size of its ring's file table. Beyond: not accepted until one ends.
     pub connections_per_shard: usize,
-    /// Encoded bytes that a channel's log keeps for slow readers, per wire format. Beyond: the lapped are closed.
+    /// Encoded bytes that a channel's log keeps for slow readers, per wire format. Beyond: the lapped are closed or passed over, as their rule says.
     pub lag_bytes: usize,
     /// Encoded bytes of all logs of a shard. Beyond: the channel with the oldest frame loses its log.
     pub log_bytes: usize,

@@ -21,6 +21,11 @@ impl Position {
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// The position in front; of the first, itself.
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 /// Which run of the process a position belongs to: random, so that an id of another run is recognised as such.

@@ -134,6 +134,8 @@ const EXAMPLE_CHANNELS: &str = "
 # access is \"public\" (everyone) or \"closed\" (nobody: takes names out of a wider row that follows).
 # history is how much is kept for those who come back; whichever bound is reached first drops the oldest message.
 # payload is \"raw\" (the message is the event's data) or \"envelope\" (a JSON object with data, event, id and retry).
+# slow is what happens to a client that reads too slowly: \"disconnect\" (it resumes by its last id) or \"latest\" (it is
+# told of a gap and goes on with the newest message).
 
 #[[channels]]
 #match = \"news.internal.*\"
@@ -144,6 +146,7 @@ const EXAMPLE_CHANNELS: &str = "
 #access = \"public\"
 #history = {history}
 #payload = \"raw\"
+#slow = \"disconnect\"
 ";
 
 const PAGE_HEAD: &str = "\
@@ -177,6 +180,7 @@ match = \"news.*\"      # a Redis glob
 access = \"public\"     # public: everyone may listen; closed: nobody
 history = {history}
 payload = \"raw\"       # raw: the message is the event's data; envelope: a JSON object {data, event, id, retry}
+slow = \"disconnect\"   # disconnect: a slow reader is closed and resumes by its id; latest: it skips, told of a gap
 ```
 
 The first row that matches a channel decides; a channel that no row matches is refused. `--public PATTERN` adds a row
@@ -189,6 +193,12 @@ whatever its size. Members that are left out have the values above, which are al
 `history = { count = 0 }` keeps nothing. A channel that nobody listens to any more is heard for as long as its history
 reaches back, and for a minute at least. All histories together have a bound as well, `limits.history_bytes`: there the
 channel with the oldest message loses its history first.
+
+`slow` is what happens to a client that does not read as fast as its channel speaks, when what is kept for it reaches
+`limits.lag_bytes`, or all that a shard keeps reaches `limits.log_bytes`. With `disconnect` its connection ends, it comes back
+with its last id and gets from the history what it missed. With `latest` the connection stays: when the client reads
+again, it is told of one gap (`courier-gap`, reason `lagged`) and goes on with the newest message. That suits channels of
+which only the last message counts: prices, positions, progress. What a client listens to beside it loses nothing by it.
 
 ## Redis
 

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::access::{Access, Rule};
-use crate::base::channel::PayloadMode;
+use crate::base::channel::{PayloadMode, SlowMode};
 use crate::base::limits::RETENTION_COUNT;
 use crate::base::retention::Retention;
 use crate::config::error::ConfigError;
@@ -19,6 +19,7 @@ use crate::config::value::{Value, parse_pattern, show_duration, show_size};
 pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<FileRule, ConfigError> {
     let (mut pattern, mut access) = (None, None);
     let (mut payload, mut history) = (PayloadMode::default(), Retention::default());
+    let mut slow = SlowMode::default();
     for (name, value) in row {
         let origin = source.origin(name.span().start);
         let key = format!("channels.{}", name.get_ref());
@@ -35,6 +36,7 @@ pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<
                 history = read_history(source, members.ok_or_else(shape)?)?;
             }
             "payload" => payload = word(text()?, &PAYLOAD_WORDS).map_err(wrong)?,
+            "slow" => slow = word(text()?, &SLOW_WORDS).map_err(wrong)?,
             _ => return Err(ConfigError::at(&origin, unknown(&key, MEMBERS))),
         }
     }
@@ -46,7 +48,7 @@ pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<
     let access = access.ok_or_else(|| {
         ConfigError::at(&origin, "a [[channels]] row says who may listen: access = \"public\" or \"closed\"")
     })?;
-    Ok(FileRule { rule: Rule { pattern, access, payload, history }, origin })
+    Ok(FileRule { rule: Rule { pattern, access, payload, history, slow }, origin })
 }
 
 /// A row as the file would have it, without its heading.
@@ -56,6 +58,7 @@ pub(super) fn written(rule: &Rule) -> String {
     let _ = writeln!(text, "access = {}", quoted(word_of(&ACCESS_WORDS, rule.access)));
     let _ = writeln!(text, "history = {}", written_history(&rule.history));
     let _ = writeln!(text, "payload = {}", quoted(word_of(&PAYLOAD_WORDS, rule.payload)));
+    let _ = writeln!(text, "slow = {}", quoted(word_of(&SLOW_WORDS, rule.slow)));
     text
 }
 
@@ -111,7 +114,10 @@ fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'stat
 const ACCESS_WORDS: [(&str, Access); 2] = [("public", Access::Public), ("closed", Access::Closed)];
 const PAYLOAD_WORDS: [(&str, PayloadMode); 2] =
     [("raw", PayloadMode::Raw), ("envelope", PayloadMode::Envelope)];
-const MEMBERS: [&str; 4] = ["channels.match", "channels.access", "channels.history", "channels.payload"];
+const SLOW_WORDS: [(&str, SlowMode); 2] =
+    [("disconnect", SlowMode::Disconnect), ("latest", SlowMode::Latest)];
+const MEMBERS: [&str; 5] =
+    ["channels.match", "channels.access", "channels.history", "channels.payload", "channels.slow"];
 const HISTORY_MEMBERS: [(&str, Kind); 3] = [
     ("channels.history.count", table::count(0, RETENTION_COUNT)),
     ("channels.history.bytes", table::RETENTION_BYTES),
@@ -174,8 +180,24 @@ mod tests {
     #[test]
     fn a_row_is_read_as_it_is_written() {
         let text = "[[channels]]\nmatch = \"a.*\"\naccess = \"closed\"\n\
-                    history = { count = 7, bytes = \"3KiB\", age = \"90s\" }\npayload = \"envelope\"\n";
+                    history = { count = 7, bytes = \"3KiB\", age = \"90s\" }\npayload = \"envelope\"\nslow = \"latest\"\n";
         let rule = rules(text).unwrap().remove(0).rule;
         assert_eq!(format!("[[channels]]\n{}", written(&rule)), text);
+    }
+
+    #[test]
+    fn a_row_that_says_nothing_of_slow_readers_ends_their_streams() {
+        let row = "[[channels]]\nmatch = \"a\"\naccess = \"public\"\n";
+        let slow = |member: &str| {
+            let rules = rules(&format!("{row}{member}"));
+            rules.map(|rules| rules[0].rule.slow).map_err(|error| error.to_string())
+        };
+        assert_eq!(slow(""), Ok(SlowMode::Disconnect));
+        assert_eq!(slow("slow = \"disconnect\""), Ok(SlowMode::Disconnect));
+        assert_eq!(slow("slow = \"latest\""), Ok(SlowMode::Latest));
+        assert_eq!(
+            slow("slow = \"skip\"").unwrap_err(),
+            "courier.toml:4: channels.slow = skip: one of disconnect, latest"
+        );
     }
 }

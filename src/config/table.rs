@@ -256,9 +256,9 @@ options! {
     LimitsConnectionsPerShard Some("limits.connections_per_shard"), "limits-connections-per-shard", Limits, count(1, 1 << 20), Some("1048576"),
         "Connections of one shard. Beyond: accepted when one ends.";
     LimitsLagBytes Some("limits.lag_bytes"), "limits-lag-bytes", Limits, size(4 * KIB, GIB), Some("1MiB"),
-        "How far a client may fall behind on one channel. Beyond: closed; it resumes by its last id.";
+        "How far a client may fall behind on one channel. Beyond: by the channel's rule, closed (it resumes by its last id) or told of a gap.";
     LimitsLogBytes Some("limits.log_bytes"), "limits-log-bytes", Limits, size(64 * KIB, 64 * GIB), Some("256MiB"),
-        "What one shard keeps for clients that are behind, over all channels. Beyond: the slowest are closed.";
+        "What one shard keeps for clients that are behind, over all channels. Beyond: the channel with the oldest message lets go of those who are behind, as its rule says.";
     LimitsTailBytes Some("limits.tail_bytes"), "limits-tail-bytes", Limits, size(64 * KIB, 64 * GIB), Some("64MiB"),
         "What one shard keeps of half-sent messages, heads and replays. Beyond: the connection is closed.";
     LimitsSendBufferBytes Some("limits.send_buffer_bytes"), "limits-send-buffer-bytes", Limits, size(4 * KIB, 64 * MIB), Some("64KiB"),

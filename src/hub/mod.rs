@@ -7,18 +7,19 @@
 //!
 //! Knows nothing of sockets, protocols or HTTP: a wire format is an index, a connection is its slot.
 //!
-//! Invariants: `behind` of a stream is the number of its live cursors below the log's end; a log without anybody behind
+//! Invariants: `behind` of a stream is the number of its live cursors below the log's end, and of those passed over; a log without anybody behind
 //! and outside a round owns no buffer; a stream without subscriptions, and a channel without streams, does not exist.
 //! Slices handed out for a volley stay valid until [`Hub::tidy`]: only there are frames dropped.
 
 mod oldest;
 mod rounds;
+mod skips;
 mod streams;
 mod subscribers;
 
 use std::collections::VecDeque;
 
-use crate::base::channel::{ChannelName, PayloadMode};
+use crate::base::channel::{ChannelMode, ChannelName, PayloadMode};
 use crate::base::log::{Offset, Spares};
 use crate::base::names::Names;
 use crate::base::position::Position;
@@ -28,6 +29,8 @@ use crate::base::socket::Slot;
 use crate::base::time::Time;
 
 use oldest::Oldest;
+use skips::Skips;
+pub use skips::{Lag, Missed};
 use streams::Counted;
 pub use streams::{Owed, Stream};
 
@@ -54,6 +57,7 @@ pub struct Hub {
     rounds: VecDeque<Key>,
     untidy: Vec<Key>,
     oldest: Oldest,
+    skips: Skips,
     spares: Spares,
     log_bytes: usize,
     /// Bytes appended since no stream was in a round: what limits the intake.
@@ -76,7 +80,7 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Channel {
     name: ChannelName,
-    mode: PayloadMode,
+    mode: ChannelMode,
     state: ChannelState,
     /// The first of its streams, or `NO_STREAM`: there is one for each wire format that is listened in, and mostly one.
     streams: u32,
@@ -113,6 +117,9 @@ const _: () = assert!(size_of::<Subscription>() == 24);
 /// The cursor of a subscription that is not live yet: it is owed nothing.
 const NOT_LIVE: Offset = Offset::MAX;
 
+/// The cursor of a subscription that is passed over: see [`skips`].
+const SKIPPING: Offset = Offset::MAX - 1;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscribed {
     pub subscription: SubscriptionIndex,
@@ -139,6 +146,7 @@ impl Hub {
             rounds: VecDeque::new(),
             untidy: Vec::new(),
             oldest: Oldest::default(),
+            skips: Skips::default(),
             spares: Spares::default(),
             log_bytes: 0,
             round_bytes: 0,
@@ -152,7 +160,7 @@ impl Hub {
     pub fn subscribe(
         &mut self,
         name: &ChannelName,
-        mode: PayloadMode,
+        mode: ChannelMode,
         format: usize,
         slot: Slot,
         next: SubscriptionIndex,
@@ -174,6 +182,9 @@ impl Hub {
         let moved = self.streams.at_mut(stream).remove(place, cursor);
         if let Some(moved) = moved {
             self.subscriptions[moved as usize].place = place;
+        }
+        if cursor == SKIPPING {
+            self.skips.end(subscription);
         }
         self.subscriptions[subscription as usize].next = self.free;
         self.free = subscription;
@@ -265,7 +276,7 @@ impl Hub {
             let format = stream.format();
             next = stream.sibling();
             let length = stream.append(position, at, &mut self.spares, |bytes| {
-                encode(format, &entry.name, entry.mode, bytes)
+                encode(format, &entry.name, entry.mode.payload, bytes)
             });
             self.log_bytes += length;
             self.round_bytes += length;
@@ -280,11 +291,11 @@ impl Hub {
         self.channels.get(channel).map(|channel| &channel.name)
     }
 
-    /// The channel of a subscription, with its name and mode.
+    /// The channel of a subscription, with its name and what its payloads are.
     pub fn channel_of(&self, subscription: SubscriptionIndex) -> (ChannelKey, &ChannelName, PayloadMode) {
         let index = self.stream_of(subscription).channel();
         let channel = self.channels.at(index);
-        (self.channels.key_at(index), &channel.name, channel.mode)
+        (self.channels.key_at(index), &channel.name, channel.mode.payload)
     }
 
     pub fn slot_of(&self, subscription: SubscriptionIndex) -> Slot {
@@ -333,7 +344,7 @@ impl Hub {
         self.channels.iter().map(|(_, channel)| &channel.name)
     }
 
-    fn channel(&mut self, name: &ChannelName, mode: PayloadMode) -> ChannelKey {
+    fn channel(&mut self, name: &ChannelName, mode: ChannelMode) -> ChannelKey {
         let found = self.names.find(name.as_bytes(), |index| self.channels.at(index).name.as_bytes());
         if let Some(index) = found {
             return self.channels.key_at(index);
@@ -403,6 +414,9 @@ impl Hub {
     fn set_cursor(&mut self, subscription: SubscriptionIndex, cursor: Offset) {
         let Subscription { stream, cursor: before, .. } = self.subscriptions[subscription as usize];
         self.subscriptions[subscription as usize].cursor = cursor;
+        if before == SKIPPING {
+            self.skips.end(subscription);
+        }
         if self.streams.at_mut(stream).moved(before, cursor) && before != NOT_LIVE {
             self.untidy.push(self.streams.key_at(stream));
         }

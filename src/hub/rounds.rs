@@ -1,11 +1,13 @@
 //! How everybody gets what was appended: rounds through the subscriptions of a stream, and what is dropped after them.
 
+use crate::base::channel::SlowMode;
 use crate::base::log::Offset;
 use crate::base::position::Position;
 use crate::base::slab::Key;
 use crate::base::time::Time;
 
-use super::{Hub, NO_SUBSCRIPTION, NOT_LIVE, Owed, SubscriptionIndex};
+use super::skips::Skip;
+use super::{Hub, NO_SUBSCRIPTION, Owed, SKIPPING, SubscriptionIndex};
 
 impl Hub {
     /// The next subscription to look at. Each one of a stream in a round comes up once after the last append.
@@ -41,7 +43,7 @@ impl Hub {
         self.round_bytes
     }
 
-    /// What the subscription has not been sent yet.
+    /// What the subscription has not been sent yet; none as well if it is passed over.
     // Hot: once per visit.
     pub fn owed(&mut self, subscription: SubscriptionIndex) -> Option<(Key, Owed)> {
         let entry = &self.subscriptions[subscription as usize];
@@ -84,11 +86,11 @@ impl Hub {
         (stream.log().slice(at, rest), u32::try_from(again).expect("a log has fewer than 2^32 frames"))
     }
 
-    /// The first frame that a subscription is owed: its position, and where it lies.
+    /// The first frame that a subscription is owed: its position, and where it lies. None as well if it is passed over.
     pub fn first_owed(&self, subscription: SubscriptionIndex) -> Option<(Position, &[u8], Offset)> {
         let entry = &self.subscriptions[subscription as usize];
         let stream = self.streams.at(entry.stream);
-        if !stream.is_behind(entry.cursor) {
+        if entry.cursor >= stream.log().end() {
             return None;
         }
         let frame = stream.log().frame_at(entry.cursor).expect("a cursor below the end stands at a frame");
@@ -103,7 +105,7 @@ impl Hub {
     }
 
     /// Drops what nobody is owed any more and what exceeds the bounds; no slice is in use now. `lapped` gets the
-    /// subscriptions whose next frame is gone, and `finished` is told when the oldest message of each round that has
+    /// subscriptions whose next frame is gone and whose channel's rule ends them for it, and `finished` is told when the oldest message of each round that has
     /// ended was received.
     pub fn tidy(&mut self, lapped: &mut Vec<SubscriptionIndex>, mut finished: impl FnMut(Time)) {
         while let Some(key) = self.untidy.pop() {
@@ -137,17 +139,28 @@ impl Hub {
     fn trim(&mut self, index: u32, bytes: usize, lapped: &mut Vec<SubscriptionIndex>) {
         let stream = self.streams.at_mut(index);
         self.oldest.forget(index, stream);
-        while stream.log().len() > bytes && stream.log().frames().len() > 1 {
+        let start = stream.start_within(bytes);
+        let slow = self.channels.at(stream.channel()).mode.slow;
+        for &subscription in stream.subscribers() {
+            let cursor = &mut self.subscriptions[subscription as usize].cursor;
+            if *cursor >= start {
+                continue;
+            }
+            match slow {
+                SlowMode::Disconnect => lapped.push(subscription),
+                SlowMode::Latest => {
+                    let first =
+                        stream.log().frame_at(*cursor).expect("a cursor below the end stands at a frame");
+                    self.skips.begin(subscription, Skip { first: first.position, at: first.at });
+                    // It was behind and stays so: no count changes.
+                    *cursor = SKIPPING;
+                }
+            }
+        }
+        while stream.log().start() < start {
             let Some((_, length)) = stream.drop_first(&mut self.spares) else { break };
             self.log_bytes -= length;
         }
         self.oldest.note(index, stream);
-        let start = stream.log().start();
-        let subscriptions = &self.subscriptions;
-        let is_lapped = |&&index: &&SubscriptionIndex| {
-            let cursor = subscriptions[index as usize].cursor;
-            cursor != NOT_LIVE && cursor < start
-        };
-        lapped.extend(stream.subscribers().iter().filter(is_lapped));
     }
 }

@@ -7,7 +7,7 @@ use crate::base::slab::Key;
 use crate::base::time::Time;
 
 use super::subscribers::Subscribers;
-use super::{FORMATS_MAX, NOT_LIVE, SubscriptionIndex};
+use super::{FORMATS_MAX, NOT_LIVE, SKIPPING, SubscriptionIndex};
 
 #[derive(Debug)]
 pub struct Stream {
@@ -23,7 +23,7 @@ pub struct Stream {
     /// The round goes through `subscribers` in a circle: from here, this many more.
     next: u32,
     remaining: u32,
-    /// Subscriptions that are owed what comes, and those of them whose cursor is below the log's end.
+    /// Subscriptions that are owed what comes, and those of them whose cursor is below the log's end or passed over.
     live: u32,
     behind: u32,
     /// When the oldest message of the present round was received.
@@ -202,7 +202,7 @@ impl Stream {
     }
 
     pub(super) fn is_behind(&self, cursor: Offset) -> bool {
-        cursor < self.log.end()
+        cursor < self.log.end() || cursor == SKIPPING
     }
 
     /// A cursor moved. True if nobody is behind any more.
@@ -221,7 +221,7 @@ impl Stream {
 
     /// What is owed from `cursor` on; `key` is this stream's.
     pub(super) fn owed(&self, key: Key, cursor: Offset, counted: &mut Counted) -> Option<Owed> {
-        if !self.is_behind(cursor) {
+        if cursor >= self.log.end() {
             return None;
         }
         let (from, to) = (cursor, self.log.end());
@@ -255,6 +255,15 @@ impl Stream {
         std::mem::replace(&mut self.finished, false)
     }
 
+    /// Where the log starts once frames are dropped until at most `bytes` are left, or one frame.
+    pub(super) fn start_within(&self, bytes: usize) -> Offset {
+        let (mut start, mut frames) = (self.log.start(), self.log.frames());
+        while frames.len() > 1 && self.log.end() - start > bytes as u64 {
+            start = frames.next().map_or(start, |frame| frame.end);
+        }
+        start
+    }
+
     pub(super) fn drop_first(&mut self, spares: &mut Spares) -> Option<(Frame, usize)> {
         let dropped = self.log.drop_first(spares)?;
         self.begin = self.begin.max(dropped.0.position);
@@ -271,3 +280,4 @@ impl Stream {
 
 const _: () = assert!(FORMATS_MAX <= u8::MAX as usize);
 const _: () = assert!(NOT_LIVE == Offset::MAX, "a cursor that is not live is never below a log's end");
+const _: () = assert!(SKIPPING == NOT_LIVE - 1, "nor is one that is passed over");

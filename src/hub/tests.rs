@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::channel::SlowMode;
 use crate::base::random::Random;
 
 const RAW: usize = 0;
@@ -13,7 +14,7 @@ fn name(text: &str) -> ChannelName {
 }
 
 fn subscribe(hub: &mut Hub, channel: &str, slot: u32) -> Subscribed {
-    let subscribed = hub.subscribe(&name(channel), PayloadMode::Raw, RAW, Slot(slot), NO_SUBSCRIPTION);
+    let subscribed = hub.subscribe(&name(channel), ChannelMode::default(), RAW, Slot(slot), NO_SUBSCRIPTION);
     hub.joined(subscribed.channel, hub.position());
     hub.start_at_end(subscribed.subscription);
     subscribed
@@ -73,7 +74,7 @@ fn a_message_is_encoded_once_for_each_wire_format_that_is_listened_in() {
     let mut hub = hub();
     let raw = subscribe(&mut hub, "a", 1);
     subscribe(&mut hub, "a", 2);
-    hub.subscribe(&name("a"), PayloadMode::Raw, JSON, Slot(3), NO_SUBSCRIPTION);
+    hub.subscribe(&name("a"), ChannelMode::default(), JSON, Slot(3), NO_SUBSCRIPTION);
     let mut formats = Vec::new();
     hub.append(raw.channel, Position(1), Time::ZERO, |format, _, _, bytes| {
         formats.push(format);
@@ -87,7 +88,7 @@ fn a_message_is_encoded_once_for_each_wire_format_that_is_listened_in() {
 fn a_subscription_that_has_not_started_is_owed_nothing() {
     let mut hub = hub();
     let started = subscribe(&mut hub, "a", 1);
-    let waiting = hub.subscribe(&name("a"), PayloadMode::Raw, RAW, Slot(2), NO_SUBSCRIPTION);
+    let waiting = hub.subscribe(&name("a"), ChannelMode::default(), RAW, Slot(2), NO_SUBSCRIPTION);
     append(&mut hub, started.channel, 1, "one");
     assert_eq!(flush(&mut hub), [(1, "one".into())]);
     hub.start_at_end(waiting.subscription);
@@ -290,6 +291,93 @@ fn whichever_logs_come_and_go_the_oldest_is_the_one_that_a_look_at_all_finds() {
     assert!(trimmed > 20, "the bound was reached {trimmed} times");
 }
 
+/// A channel whose laggards are passed over, with one subscriber that is sent everything and one that is sent nothing.
+fn passed_over(hub: &mut Hub) -> (Subscribed, Subscribed) {
+    let mode = ChannelMode { slow: SlowMode::Latest, ..ChannelMode::default() };
+    let [fast, slow] = [1, 2].map(|slot| {
+        let subscribed = hub.subscribe(&name("a"), mode, RAW, Slot(slot), NO_SUBSCRIPTION);
+        hub.joined(subscribed.channel, hub.position());
+        hub.start_at_end(subscribed.subscription);
+        subscribed
+    });
+    (fast, slow)
+}
+
+/// Ten bytes at each position, which the fast one takes at once.
+fn append_ten(hub: &mut Hub, fast: Subscribed, positions: std::ops::RangeInclusive<u64>) {
+    for position in positions {
+        append(hub, fast.channel, position, "ten bytes ");
+        while let Some(subscription) = hub.next_visit() {
+            if subscription == fast.subscription {
+                let end = hub.owed(subscription).unwrap().1.end;
+                hub.sent_to(subscription, end);
+            }
+        }
+        assert!(tidy(hub).is_empty(), "nobody is ended");
+    }
+}
+
+#[test]
+fn who_is_passed_over_is_owed_what_it_missed_first_and_then_the_newest() {
+    let mut hub = hub();
+    let (fast, slow) = passed_over(&mut hub);
+    let slow = slow.subscription;
+    append_ten(&mut hub, fast, 4..=5);
+    assert!(!hub.is_passed_over(slow));
+    append_ten(&mut hub, fast, 6..=6);
+    assert!(hub.is_passed_over(slow) && hub.is_owed(slow));
+    assert_eq!((hub.owed(slow), hub.first_owed(slow)), (None, None));
+    assert_eq!(hub.lag(slow), Some(Lag { bytes: hub.log_bytes(), since: Time::ZERO }));
+    assert_eq!(hub.lag(fast.subscription), None);
+    // However long it stays away, it is one gap, and the log keeps within its bound.
+    append_ten(&mut hub, fast, 7..=90);
+    assert!((10..=20).contains(&hub.log_bytes()), "{}", hub.log_bytes());
+    assert_eq!(hub.first_position(slow), Some(Position(4)));
+    assert_eq!(hub.skip(slow), Missed { first: Position(4), newest: Position(90) });
+    assert_eq!(hub.first_owed(slow).map(|(position, ..)| position), Some(Position(90)));
+    let end = hub.owed(slow).unwrap().1.end;
+    hub.sent_to(slow, end);
+    assert_eq!((tidy(&mut hub), hub.log_bytes()), (vec![], 0));
+    append_ten(&mut hub, fast, 91..=99);
+    assert_eq!(hub.skip(slow), Missed { first: Position(91), newest: Position(99) }, "a second time");
+}
+
+#[test]
+fn who_is_passed_over_may_leave_or_be_the_last_or_start_anew() {
+    let mut hub = hub();
+    let (fast, slow) = passed_over(&mut hub);
+    append_ten(&mut hub, fast, 1..=9);
+    assert!(hub.is_passed_over(slow.subscription));
+    hub.unsubscribe(slow.subscription);
+    assert_eq!((tidy(&mut hub), hub.log_bytes()), (vec![], 0), "nothing is kept for it");
+    let again = subscribe(&mut hub, "a", 3);
+    assert_eq!(again.subscription, slow.subscription);
+    assert!(!hub.is_passed_over(again.subscription), "the next one in its place is another");
+    append_ten(&mut hub, fast, 10..=19);
+    assert!(hub.is_passed_over(again.subscription));
+    hub.start_at_end(again.subscription);
+    assert_eq!((tidy(&mut hub), hub.log_bytes()), (vec![], 0));
+    append_ten(&mut hub, fast, 20..=29);
+    hub.unsubscribe(fast.subscription);
+    assert!(hub.unsubscribe(again.subscription).0.is_some(), "the channel ends with its last");
+    assert_eq!(hub.log_bytes(), 0);
+}
+
+#[test]
+fn at_the_total_too_the_rule_decides() {
+    let mut hub = Hub::new(Bounds { lag_bytes: 1_000, log_bytes: 100, reserved_subscriptions: 0 });
+    let (fast, slow) = passed_over(&mut hub);
+    append_ten(&mut hub, fast, 1..=9);
+    let other = subscribe(&mut hub, "other", 3);
+    append(&mut hub, other.channel, 10, &"x".repeat(30));
+    append(&mut hub, other.channel, 11, &"x".repeat(30));
+    while hub.next_visit().is_some() {}
+    assert!(tidy(&mut hub).is_empty());
+    assert!(hub.is_passed_over(slow.subscription), "the oldest channel has lost its log");
+    assert_eq!(hub.log_bytes(), 70);
+    assert_eq!(hub.owed(other.subscription).unwrap().1.frames, 2);
+}
+
 #[test]
 fn a_resume_is_served_from_the_log_exactly_if_it_reaches_back() {
     let mut hub = hub();
@@ -297,7 +385,8 @@ fn a_resume_is_served_from_the_log_exactly_if_it_reaches_back() {
     for (position, text) in [(3, "three"), (5, "five"), (7, "seven")] {
         append(&mut hub, slow.channel, position, text);
     }
-    let resumed = hub.subscribe(&name("a"), PayloadMode::Raw, RAW, Slot(2), NO_SUBSCRIPTION).subscription;
+    let resumed =
+        hub.subscribe(&name("a"), ChannelMode::default(), RAW, Slot(2), NO_SUBSCRIPTION).subscription;
     for (position, reaches) in [(0, true), (4, true), (7, true), (8, false)] {
         assert_eq!(hub.reaches_back_to(resumed, Position(position)), reaches, "{position}");
     }

@@ -45,6 +45,8 @@ pub struct GapNotice<'a> {
     pub channel: &'a ChannelName,
     /// The last position before the gap; none if what the client had is not of this process.
     pub from: Option<Position>,
+    /// Where the gap ends: at `position`, or behind it if messages of other channels lie in between.
+    pub until: Position,
     pub reason: GapReason,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::access::{AllowedOrigins, Rules};
-use crate::base::channel::{ChannelName, PayloadMode};
+use crate::base::channel::{ChannelMode, ChannelName};
 use crate::base::limits::CHANNELS_PER_CONNECTION;
 use crate::base::position::{Epoch, Start};
 use crate::base::refusal::{After, Refusal};
@@ -56,7 +56,7 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
     /// At least one and at most `CHANNELS_PER_CONNECTION`, each once, in the request's order.
-    pub channels: Vec<(ChannelName, PayloadMode)>,
+    pub channels: Vec<(ChannelName, ChannelMode)>,
     pub format: WireFormat,
     pub start: Start,
     /// The complete response head.
@@ -150,7 +150,7 @@ impl Site {
         }
         let parameters = Parameters::read(head, epoch)?;
         let channels = parameters.names.into_iter().map(|name| match self.rules.open(&name) {
-            Some(rule) => Ok((name, rule.payload)),
+            Some(rule) => Ok((name, rule.mode())),
             None => Err(Refusal::ChannelNotOpen),
         });
         Ok(Opening {

@@ -7,7 +7,6 @@
 use crate::base::disconnect::Disconnect;
 use crate::base::limits;
 use crate::base::number::{index, small};
-use crate::base::position::Position;
 use crate::base::slab::Key;
 use crate::base::socket::Slot;
 use crate::base::time::Time;
@@ -27,7 +26,7 @@ enum Owing {
         stream: Key,
         owed: Owed,
     },
-    /// By several.
+    /// By several, or a gap in front of it.
     Several,
 }
 
@@ -165,14 +164,14 @@ impl Shard {
         self.send(slot, Source::Log { stream, start: owed.start }, index(owed.end - owed.start))
     }
 
-    /// Several channels in one send, in rising position.
+    /// Several channels in one send, in rising position, and what they have to say of gaps.
     fn plan_gathered(&mut self, slot: Slot) -> Send {
         let mut scratch = std::mem::take(&mut self.scratch);
         let start = scratch.len();
         let mut frames = 0;
         while scratch.len() - start < limits::GATHER_BYTES {
             match self.gather_first(slot, None, &mut scratch) {
-                Some(_) => frames += 1,
+                Some(gathered) => frames += gathered.messages(),
                 None => break,
             }
         }
@@ -188,8 +187,8 @@ impl Shard {
         let mut scratch = std::mem::take(&mut self.scratch);
         let start = scratch.len();
         let mut frames = 0;
-        while self.gather_first(slot, None, &mut scratch).is_some() {
-            frames += 1;
+        while let Some(gathered) = self.gather_first(slot, None, &mut scratch) {
+            frames += gathered.messages();
         }
         let reason = if self.is_draining() { Disconnect::Drain } else { Disconnect::Lifetime };
         self.close_stream(slot, reason, &mut scratch);
@@ -197,34 +196,6 @@ impl Shard {
         self.scratch = scratch;
         self.counters.cells.messages_delivered.add(frames);
         self.send(slot, Source::Scratch { start: small(start) }, length)
-    }
-
-    /// Appends the first frame that the connection is owed by any of its channels, if it stands before `limit`, and
-    /// moves that cursor behind it.
-    pub(super) fn gather_first(
-        &mut self,
-        slot: Slot,
-        limit: Option<Position>,
-        out: &mut Vec<u8>,
-    ) -> Option<()> {
-        let mut first: Option<(Position, SubscriptionIndex)> = None;
-        let mut subscription = self.rows[slot.index()].subscriptions;
-        while subscription != NO_SUBSCRIPTION {
-            if let Some((position, ..)) = self.hub.first_owed(subscription)
-                && first.is_none_or(|(first, _)| position < first)
-            {
-                first = Some((position, subscription));
-            }
-            subscription = self.hub.next_of(subscription);
-        }
-        let (position, subscription) = first?;
-        if limit.is_some_and(|limit| position >= limit) {
-            return None;
-        }
-        let (_, bytes, end) = self.hub.first_owed(subscription)?;
-        out.extend_from_slice(bytes);
-        self.hub.sent_to(subscription, end);
-        Some(())
     }
 
     // Hot: once per visit.
@@ -237,6 +208,8 @@ impl Shard {
                     return Owing::Several;
                 }
                 owing = Owing::One { subscription, stream, owed };
+            } else if self.hub.is_passed_over(subscription) {
+                return Owing::Several;
             }
             subscription = self.hub.next_of(subscription);
         }
@@ -324,7 +297,8 @@ impl Shard {
         unreachable!("a slice was sent for one of the connection's subscriptions");
     }
 
-    /// No slice is in use now: drops what nobody is owed any more, and ends who fell out of a log.
+    /// No slice is in use now: drops what nobody is owed any more, and ends who fell out of a log whose channel's rule
+    /// wants that.
     fn tidy(&mut self) {
         let (now, lag) = (self.now, &self.counters.delivery_lag);
         let mut lapped = std::mem::take(&mut self.lapped);

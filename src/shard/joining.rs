@@ -212,7 +212,7 @@ impl Shard {
         }
         let first_replayed = replays.iter().map(|(_, piece): &(_, Replayed)| piece.position()).min();
         let first = first_replayed.into_iter().chain(self.first_owed(slot)).min();
-        let position = first.map_or_else(|| self.hub.position(), |first| Position(first.0.saturating_sub(1)));
+        let position = first.map_or_else(|| self.hub.position(), Position::before);
         let mut bytes = head;
         let shown = here.or(early).unwrap_or(position).min(position);
         if early.is_none() {
@@ -226,7 +226,8 @@ impl Shard {
             let position = if index == last { position } else { shown };
             // What is replayed may begin before the gap that a late answer is: the gap is told first, and is no riddle.
             let from = from.map(|from| from.min(position));
-            let notice = GapNotice { epoch: self.epoch, position, channel: &name, from, reason };
+            let notice =
+                GapNotice { epoch: self.epoch, position, channel: &name, from, until: position, reason };
             format.encode_gap(&notice, &mut bytes);
             self.counters.gap(reason);
         }
@@ -301,8 +302,8 @@ impl Shard {
         let (epoch, mut encoded, mut written) = (self.epoch, 0, 0);
         for (subscription, piece) in &replays {
             // What another channel got live in between goes first.
-            while self.gather_first(slot, Some(piece.position()), bytes).is_some() {
-                written += 1;
+            while let Some(gathered) = self.gather_first(slot, Some(piece.position()), bytes) {
+                written += gathered.messages();
             }
             let (_, channel, mode) = self.hub.channel_of(*subscription);
             match *piece {
@@ -311,8 +312,10 @@ impl Shard {
                     encoded += 1;
                 }
                 Replayed::Gap { position, from, reason } => {
-                    format
-                        .encode_gap(&GapNotice { epoch, position, channel, from: Some(from), reason }, bytes);
+                    format.encode_gap(
+                        &GapNotice { epoch, position, channel, from: Some(from), until: position, reason },
+                        bytes,
+                    );
                     self.counters.gap(reason);
                 }
             }
@@ -346,8 +349,7 @@ impl Shard {
         let mut first = None;
         let mut subscription = self.rows[slot.index()].subscriptions;
         while subscription != NO_SUBSCRIPTION {
-            let owed = self.hub.first_owed(subscription).map(|(position, ..)| position);
-            first = first.into_iter().chain(owed).min();
+            first = first.into_iter().chain(self.hub.first_position(subscription)).min();
             subscription = self.hub.next_of(subscription);
         }
         first

@@ -15,6 +15,7 @@ mod flush;
 mod heartbeat;
 pub mod input;
 mod joining;
+mod merge;
 mod request;
 mod row;
 mod sweep;
@@ -272,7 +273,14 @@ impl Shard {
         for &(channel, position) in &gap.channels {
             let epoch = self.epoch;
             self.hub.append(channel, position, self.now, |format, channel, _, bytes| {
-                let notice = GapNotice { epoch, position, channel, from: Some(gap.from), reason: gap.reason };
+                let notice = GapNotice {
+                    epoch,
+                    position,
+                    channel,
+                    from: Some(gap.from),
+                    until: position,
+                    reason: gap.reason,
+                };
                 WireFormat::ALL[format].encode_gap(&notice, bytes);
             });
             self.counters.gap(gap.reason);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::access::{Access, Pattern, Rule};
+use crate::base::channel::PayloadMode;
 use crate::base::position::{Position, Seen};
 use crate::base::queue::PublishOutcome;
 use crate::wire::http;
@@ -92,7 +93,7 @@ fn channels_are_each_subscribed_once_in_the_requests_order() {
     let target = "/events?channel=news.b&x=1&channel=env.a&channel=news.b&channel=%c3%bc&channel=news.%62";
     let opened = opening(get(target, ""));
     assert_eq!(names(&opened), ["news.b", "env.a", "ü"]);
-    let modes: Vec<PayloadMode> = opened.channels.iter().map(|(_, mode)| *mode).collect();
+    let modes: Vec<PayloadMode> = opened.channels.iter().map(|(_, mode)| mode.payload).collect();
     assert_eq!(modes, [PayloadMode::Raw, PayloadMode::Envelope, PayloadMode::Raw]);
 }
 

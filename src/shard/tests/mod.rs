@@ -4,6 +4,7 @@ mod burst;
 mod drain;
 mod joining;
 mod requests;
+mod slow;
 mod streaming;
 
 use std::collections::BTreeMap;
