@@ -223,11 +223,10 @@ impl Shard {
         // two of them would come back behind one that it was not told of.
         let last = notices.len().saturating_sub(1);
         for (index, Notice { name, from, reason }) in notices.into_iter().enumerate() {
-            let position = if index == last { position } else { shown };
+            let (position, until) = (if index == last { position } else { shown }, position);
             // What is replayed may begin before the gap that a late answer is: the gap is told first, and is no riddle.
             let from = from.map(|from| from.min(position));
-            let notice =
-                GapNotice { epoch: self.epoch, position, channel: &name, from, until: position, reason };
+            let notice = GapNotice { epoch: self.epoch, position, channel: &name, from, until, reason };
             format.encode_gap(&notice, &mut bytes);
             self.counters.gap(reason);
         }

@@ -131,7 +131,7 @@ fn a_cut_between_the_gaps_of_two_channels_leaves_the_second_to_be_told() {
     }
     bench.flush();
     let expected = "retry: 2000\nid: a.5\n\n\
-                    event: courier-gap\ndata: {\"channel\":\"a\",\"from\":\"a.5\",\"reason\":\"too-old\"}\nid: a.5\n\n\
+                    event: courier-gap\ndata: {\"channel\":\"a\",\"from\":\"a.5\",\"reason\":\"too-old\",\"to\":\"a.40\"}\nid: a.5\n\n\
                     event: courier-gap\ndata: {\"channel\":\"b\",\"from\":\"a.5\",\"reason\":\"too-old\"}\nid: a.40\n\n";
     assert_eq!(bench.body(1), expected);
 }
