@@ -104,6 +104,6 @@ impl Hub {
         let log = self.stream_of(subscription).log();
         let mut from_behind = log.frames().rev();
         let newest = from_behind.next().expect("a log with somebody behind holds its newest frame");
-        (from_behind.next().map_or(log.start(), |before| before.end), newest.position)
+        (from_behind.next().map_or_else(|| log.start(), |before| before.end), newest.position)
     }
 }
