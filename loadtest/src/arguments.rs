@@ -36,6 +36,12 @@ pub enum Command {
     Connect(ConnectArguments),
     /// Very many channels with one subscriber each, messages to random ones: CPU per delivery, latency, memory per channel
     Spread(SpreadArguments),
+    /// Every subscriber's connection cut again and again, while messages go on: whether each gets all of them
+    Jitter(JitterArguments),
+    /// The server killed under all its subscribers and started again: how long until all are back
+    Avalanche(AvalancheArguments),
+    /// Few subscribers of one channel, one of them far too slow: whether the others notice
+    Slow(SlowArguments),
     /// Fan-out to 20,000, 100,000 and 300,000 subscribers: whether a delivery costs the same
     Curve(CurveArguments),
     /// One process of the subscribers (started by the others)
@@ -156,6 +162,87 @@ pub struct ConnectArguments {
     /// Connections that each process of subscribers opens at a time: fewer than the queue of the server's listener holds
     #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=16_384))]
     pub at_once: u16,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(mut_arg("connections", |argument| argument.default_value("10000")))]
+#[command(mut_arg("contenders", |argument| argument.help("Who is measured, in turn [default: courier; with --target: target]")))]
+#[command(mut_arg("rounds", |argument| argument.default_value("1")))]
+pub struct JitterArguments {
+    /// Each connection is cut about so often: after half of it at least and one and a half of it at most
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub cut_every: Duration,
+    /// How long a subscriber stays away
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub away: Duration,
+    /// Messages a second, on a fixed schedule
+    #[arg(long, value_name = "PER_SECOND", default_value = "2", value_parser = positive)]
+    pub rate: f64,
+    /// How long to publish while connections are cut, in each round of each contender
+    #[arg(long, value_name = "DURATION", default_value = "160s", value_parser = duration)]
+    pub duration: Duration,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(mut_arg("contenders", |argument| argument.help("Who is measured, in turn [default: courier; with --target: target]")))]
+#[command(mut_arg("rounds", |argument| argument.default_value("3")))]
+pub struct AvalancheArguments {
+    /// How the server is ended
+    #[arg(long, value_enum, default_value = "kill")]
+    pub signal: Signal,
+    /// What restarts the running server of --target: a command for the shell, which returns when it is done
+    #[arg(long, value_name = "COMMAND")]
+    pub restart: Option<String>,
+    /// How long after the server is gone all subscribers must be back
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub within: Duration,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// How a server is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Signal {
+    /// SIGKILL: it has no time for anything
+    Kill,
+    /// SIGTERM: it ends its streams as it sees fit
+    Term,
+}
+
+impl Signal {
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Kill => libc::SIGKILL,
+            Self::Term => libc::SIGTERM,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(mut_arg("connections", |argument| argument.default_value("10").help("Subscribers that read all they get")))]
+#[command(mut_arg("payload", |argument| argument.default_value("1000")))]
+#[command(mut_arg("contenders", |argument| argument.help("Who is measured, in turn [default: courier; with --target: target]")))]
+#[command(mut_arg("rounds", |argument| argument.default_value("1")))]
+pub struct SlowArguments {
+    /// Subscribers that are slow
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub slow: usize,
+    /// What each of those reads in a second
+    #[arg(long, value_name = "BYTES", default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(10..=1_000_000_000))]
+    pub slow_bytes: u64,
+    /// Messages a second, on a fixed schedule
+    #[arg(long, value_name = "PER_SECOND", default_value = "500", value_parser = positive)]
+    pub rate: f64,
+    /// How long to publish without the slow ones, and how long with them
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub phase: Duration,
+    /// How often each of the two, in turn
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub phases: u16,
     #[command(flatten)]
     pub common: Common,
 }

@@ -115,6 +115,20 @@ pub fn kernel_slab_bytes() -> Result<u64, Trouble> {
     kibibytes(&text, "Slab:").ok_or_else(|| Trouble::Process("/proc/meminfo has no Slab line".to_owned()))
 }
 
+/// Connections that listeners of this machine have turned away for want of room in their queues.
+pub fn listen_drops() -> u64 {
+    let text = fs::read_to_string("/proc/net/netstat").unwrap_or_default();
+    paired(&text, "TcpExt:", "ListenDrops").unwrap_or_default()
+}
+
+/// The value below `name`, in a file of a line of names and then a line of values.
+fn paired(text: &str, prefix: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(prefix));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let mut pairs = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
+    pairs.find(|(found, _)| *found == name)?.1.parse().ok()
+}
+
 fn anonymous_bytes(pid: u32) -> Result<u64, Trouble> {
     // `status` is a cheap count that lags by up to 64 pages a CPU; `smaps_rollup` walks the page tables and is exact,
     // but only the owner and root may read it.
@@ -142,6 +156,11 @@ fn schedstat(text: &str) -> Option<(u64, u64, u64)> {
 fn kibibytes(text: &str, name: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|count| count * 1_024)
+}
+
+/// The value of a metric, with its labels as they stand in the text format.
+pub fn metric_of(url: &HttpUrl, name: &str) -> Result<Option<f64>, Trouble> {
+    Ok(metric(&fetch(url)?, name))
 }
 
 /// The value of a metric without labels in the Prometheus text format.
@@ -206,6 +225,13 @@ mod tests {
         assert_eq!(metric(text, "process_resident_memory_bytes"), Some(8_192.0));
         assert_eq!(metric(text, "process_open_fds"), None);
         assert_eq!(nanos(1.25), 1_250_000_000);
+    }
+
+    #[test]
+    fn counts_of_the_network_stand_below_their_names() {
+        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 2 3\nIpExt: A\nIpExt: 9\n";
+        assert_eq!(paired(text, "TcpExt:", "ListenDrops"), Some(3));
+        assert_eq!(paired(text, "TcpExt:", "Nothing"), None);
     }
 
     #[test]

@@ -93,6 +93,19 @@ impl Process {
         Ok(())
     }
 
+    /// Sends it `signal` and waits until it has ended; an error if it has not within `patience`.
+    pub fn end(&mut self, signal: i32, patience: Duration) -> Result<(), Trouble> {
+        sys::signal(&self.child, signal);
+        let deadline = Instant::now() + patience;
+        while self.child.try_wait().map_err(Trouble::doing("wait for a process"))?.is_none() {
+            if Instant::now() >= deadline {
+                return Err(Trouble::Process(format!("{} did not end in time", self.name)));
+            }
+            std::thread::sleep(TERMINATE_INTERVAL);
+        }
+        Ok(())
+    }
+
     pub fn last_words(&self) -> String {
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         match String::from_utf8_lossy(&words).trim() {
@@ -105,7 +118,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.ending == Ending::Terminate {
-            sys::terminate(&self.child);
+            sys::signal(&self.child, libc::SIGTERM);
             let deadline = Instant::now() + TERMINATE_TIMEOUT;
             while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
                 std::thread::sleep(TERMINATE_INTERVAL);
@@ -145,5 +158,15 @@ mod tests {
         assert!(std::path::Path::new(&path).exists());
         drop(process);
         assert!(!std::path::Path::new(&path).exists());
+    }
+
+    #[test]
+    fn a_process_that_does_not_end_at_a_signal_is_not_taken_for_gone() {
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        let mut process = Process::start(command, &[], Ending::Kill).unwrap();
+        assert!(process.end(libc::SIGCONT, Duration::from_millis(10)).is_err());
+        process.end(libc::SIGTERM, Duration::from_secs(10)).unwrap();
+        assert!(process.check().is_err());
     }
 }

@@ -97,6 +97,19 @@ impl Latencies {
         })
     }
 
+    /// What `share` of `whole` samples are at or below; none if there are not so many of them.
+    // Exact: no run has 2^52 samples.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    pub fn at(&self, share: f64, whole: u64) -> Option<u64> {
+        let wanted = ((whole as f64 * share).ceil() as u64).max(1);
+        let mut steps = self.0.iter_recorded();
+        let mut sum = 0;
+        steps.find_map(|step| {
+            sum += step.count_at_value();
+            (sum >= wanted).then(|| step.value_iterated_to())
+        })
+    }
+
     // Exact: nothing that is recorded exceeds 2^52.
     #[allow(clippy::cast_precision_loss)]
     fn nanos(nanos: u64) -> f64 {
@@ -164,6 +177,16 @@ mod tests {
         assert_eq!(text, "\"7:1 1000:2\"");
         assert_eq!(serde_json::from_str::<Buckets>(&text).unwrap(), latencies.buckets());
         assert!(serde_json::from_str::<Buckets>("\"7:x\"").is_err());
+    }
+
+    #[test]
+    fn a_share_of_more_than_there_are_is_not_reached() {
+        let mut latencies = Latencies::default();
+        (1..=10).for_each(|nanos| latencies.record(nanos * 100));
+        assert_eq!(latencies.at(0.5, 10), Some(500));
+        assert_eq!(latencies.at(1.0, 10), Some(1_000));
+        assert_eq!(latencies.at(0.5, 19), Some(1_000));
+        assert_eq!(latencies.at(0.5, 21), None);
     }
 
     #[test]

@@ -74,12 +74,12 @@ pub fn bind_child(command: &mut Command, cpus: Vec<usize>, signal: i32) {
     unsafe { command.pre_exec(start) };
 }
 
-/// Asks a process to end.
-pub fn terminate(child: &Child) {
+/// Sends `signal` to a process.
+pub fn signal(child: &Child, signal: i32) {
     let Ok(pid) = libc::pid_t::try_from(child.id()) else { return };
     // SAFETY: kill(2) takes plain numbers. The process has not been waited for, so its id is nobody else's; that it has
     // ended already is the only error, and what is wanted.
-    let _ = unsafe { libc::kill(pid, libc::SIGTERM) };
+    let _ = unsafe { libc::kill(pid, signal) };
 }
 
 /// Starts a connection without waiting for it. It is reset when dropped: no TIME_WAIT, so that its port is free for

@@ -2,6 +2,7 @@
 //!
 //! A shard holds as many connections as the limit of open files allows. For more, there are more shards than CPUs.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::process::{Ending, Process};
 use crate::publisher::{Intake, RedisUrl};
 use crate::sys;
 use crate::trouble::Trouble;
+use crate::url::HttpUrl;
 
 /// The program: as given, or next to this one, or on the PATH.
 pub fn find(common: &Common) -> Result<PathBuf, Trouble> {
@@ -45,6 +47,20 @@ pub enum Source {
     OwnRedis,
 }
 
+/// How one courier is started, and started again at the same addresses.
+#[derive(Debug, Clone)]
+pub(super) struct Launch {
+    program: PathBuf,
+    heartbeat: Duration,
+    web: SocketAddr,
+    admin: SocketAddr,
+    /// Where its broker listens, if it has no Redis.
+    broker: Option<SocketAddr>,
+    redis: Option<RedisUrl>,
+    shards: Option<usize>,
+    cpus: Vec<usize>,
+}
+
 pub fn start(
     program: &Path,
     source: &Source,
@@ -57,39 +73,62 @@ pub fn start(
         Source::Redis(url) => (None, Some(url.clone())),
         Source::OwnRedis => redis::start(placement).map(|(process, url)| (Some(process), Some(url)))?,
     };
-    let (web, admin, broker) = (free_address()?, free_address()?, free_address()?);
-    let mut command = Command::new(program);
-    command.args(["--public", "*", "--heartbeat", &format!("{}ms", heartbeat.as_millis())]);
-    command.args(["--log-level", "warn"]);
-    command.args(["--listen", &web.to_string(), "--admin", &admin.to_string()]);
-    let publish = match &redis_url {
-        None => {
+    let broker = if redis_url.is_none() { Some(free_address()?) } else { None };
+    let cpus = placement.server.clone();
+    let shards = (!cpus.is_empty()).then(|| shards(cpus.len(), connections, sys::raise_open_file_limit()));
+    let launch = Launch {
+        program: program.to_owned(),
+        heartbeat,
+        web: free_address()?,
+        admin: free_address()?,
+        broker,
+        redis: redis_url,
+        shards,
+        cpus,
+    };
+    let mut server = Server::started(launch.start()?, launch.web, Intake::Publish(launch.publish()?));
+    server.further.extend(redis_process);
+    server.is_crowded = shards.is_some_and(|shards| shards > launch.cpus.len());
+    server.launch = Some(launch);
+    Ok(server)
+}
+
+impl Launch {
+    /// Starts it, and waits until it listens.
+    pub(super) fn start(&self) -> Result<Process, Trouble> {
+        let mut command = Command::new(&self.program);
+        command.args(["--public", "*", "--heartbeat", &format!("{}ms", self.heartbeat.as_millis())]);
+        command.args(["--log-level", "warn"]);
+        command.args(["--listen", &self.web.to_string(), "--admin", &self.admin.to_string()]);
+        if let Some(broker) = self.broker {
             command.args(["--broker", &broker.to_string()]);
-            RedisUrl::local(broker)
         }
-        Some(redis) => {
+        if let Some(redis) = &self.redis {
             // By the environment: a command line is for everybody on the machine to read.
             command.env("COURIER_REDIS", redis.to_string());
-            redis.clone()
         }
-    };
-    let mut is_crowded = false;
-    if !placement.server.is_empty() {
-        let cpus: Vec<String> = placement.server.iter().map(usize::to_string).collect();
-        let shards = shards(cpus.len(), connections, sys::raise_open_file_limit());
-        is_crowded = shards > cpus.len();
-        command.args(["--shards", &shards.to_string(), "--cpus", &cpus.join(",")]);
+        if let Some(shards) = self.shards {
+            let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
+            command.args(["--shards", &shards.to_string(), "--cpus", &cpus.join(",")]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut process = Process::start(command, &self.cpus, Ending::Kill)?;
+        for address in [Some(self.web), self.broker].into_iter().flatten() {
+            wait_until_up(&mut process, address)?;
+        }
+        Ok(process)
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    let mut process = Process::start(command, &placement.server, Ending::Kill)?;
-    wait_until_up(&mut process, web)?;
-    if redis_url.is_none() {
-        wait_until_up(&mut process, broker)?;
+
+    /// Where messages are published to it.
+    fn publish(&self) -> Result<RedisUrl, Trouble> {
+        let nowhere = || Trouble::Usage("courier has neither a broker nor a Redis".to_owned());
+        self.redis.clone().or_else(|| self.broker.map(RedisUrl::local)).ok_or_else(nowhere)
     }
-    let mut server = Server::started(process, web, Intake::Publish(publish));
-    server.further.extend(redis_process);
-    server.is_crowded = is_crowded;
-    Ok(server)
+
+    /// Its metrics.
+    pub(super) fn metrics(&self) -> Result<HttpUrl, Trouble> {
+        HttpUrl::parse(&format!("http://{}/metrics", self.admin)).map_err(Trouble::Usage)
+    }
 }
 
 /// A shard for each CPU, or as many as hold the connections: the kernel spreads them by a hash, so no shard is meant to

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use crate::arguments::{BareVolley, Common, ContenderName};
 use crate::machine::Placement;
-use crate::observe::Observer;
+use crate::observe::{self, Observer};
 use crate::process::Process;
 use crate::publisher::{Intake, RedisUrl};
+use crate::sys;
 use crate::trouble::Trouble;
 use crate::url::HttpUrl;
 
@@ -43,6 +44,8 @@ pub struct Server {
     pub is_crowded: bool,
     /// None for one that was running already.
     process: Option<Process>,
+    /// How it is started again; none for those that are not.
+    launch: Option<courier::Launch>,
     /// Processes that it needs, and its folder; they go after it, in this order.
     further: Vec<Process>,
     folder: Option<nchan::Folder>,
@@ -129,6 +132,7 @@ impl Contender {
                 observer: observer.clone(),
                 is_crowded: false,
                 process: None,
+                launch: None,
                 further: Vec::new(),
                 folder: None,
             }),
@@ -140,14 +144,33 @@ impl Server {
     /// A server that was started here.
     fn started(process: Process, target: SocketAddr, intake: Intake) -> Self {
         let observer = Observer::Process(process.id());
-        let (process, further, folder) = (Some(process), Vec::new(), None);
+        let (process, launch, further, folder) = (Some(process), None, Vec::new(), None);
         let (host, is_crowded) = (target.to_string(), false);
-        Self { target, host, intake, observer, is_crowded, process, further, folder }
+        Self { target, host, intake, observer, is_crowded, process, launch, further, folder }
     }
 
     /// An error if it has ended.
     pub fn check(&mut self) -> Result<(), Trouble> {
         self.process.iter_mut().chain(&mut self.further).try_for_each(Process::check)
+    }
+
+    /// Ends it by `signal`, and starts it again at the same addresses as soon as it is gone. Told are the moments, of the
+    /// monotonic clock, at which it was gone and at which it listened again.
+    pub fn restart(&mut self, signal: i32, patience: Duration) -> Result<(u64, u64), Trouble> {
+        let (Some(launch), Some(process)) = (&self.launch, &mut self.process) else {
+            return Err(Trouble::Usage("only a courier that was started here can be restarted".to_owned()));
+        };
+        process.end(signal, patience)?;
+        let gone = sys::monotonic_nanos();
+        let again = launch.start()?;
+        self.observer = Observer::Process(again.id());
+        self.process = Some(again);
+        Ok((gone, sys::monotonic_nanos()))
+    }
+
+    /// What it counts itself: the value of a metric with these labels. None where it is not known to have metrics.
+    pub fn metric(&self, name: &str) -> Result<Option<f64>, Trouble> {
+        self.launch.as_ref().map_or(Ok(None), |launch| observe::metric_of(&launch.metrics()?, name))
     }
 
     /// An error if it has ended, or is about to: its connections broke.

@@ -3,11 +3,14 @@
 //! The frame is here: contenders take turns within a round, the first moves to the end in the next one, so that
 //! neither the machine's mood nor the order favours one of them.
 
+pub mod avalanche;
 pub mod connect;
 pub mod curve;
 pub mod fanout;
 pub mod firehose;
 pub mod idle;
+pub mod jitter;
+pub mod slow;
 pub mod spread;
 
 use std::time::Duration;
@@ -21,6 +24,7 @@ use crate::progress::Progress;
 use crate::statistics::Spread;
 use crate::swarm::Swarm;
 use crate::swarm::orders::{Connected, Look, Plan};
+use crate::swarm::resume::Resume;
 use crate::sys;
 use crate::trouble::Trouble;
 use crate::url::percent_encoded;
@@ -43,6 +47,15 @@ pub struct Audience {
     connections: usize,
     /// As it stands in a path.
     channel: String,
+}
+
+/// How subscribers connect, look for messages, and come back.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Connections that each process opens at a time.
+    pub opening_max: usize,
+    pub look: Look,
+    pub resume: Option<Resume>,
 }
 
 /// All rounds of one contender.
@@ -124,7 +137,13 @@ impl Bench {
 
     /// Starts the subscribers' processes, without connections yet.
     pub fn swarm(&self, server: &Server, audience: Audience, owed_from: u64) -> Result<Swarm, Trouble> {
-        self.swarm_opening(server, audience, owed_from, OPENING_MAX)
+        self.swarm_in(server, audience, owed_from, self.usual())
+    }
+
+    /// How subscribers behave where the scenario does not decide it.
+    pub fn usual(&self) -> Manner {
+        let look = Look::WhenReported { rest_micros: micros(self.common.client_rest) };
+        Manner { opening_max: OPENING_MAX, look, resume: None }
     }
 
     /// The same, for a scenario that decides how many connections each process opens at a time.
@@ -135,8 +154,7 @@ impl Bench {
         owed_from: u64,
         opening_max: usize,
     ) -> Result<Swarm, Trouble> {
-        let look = Look::WhenReported { rest_micros: micros(self.common.client_rest) };
-        self.start_swarm(server, audience, owed_from, opening_max, look)
+        self.swarm_in(server, audience, owed_from, Manner { opening_max, ..self.usual() })
     }
 
     /// The same, for a scenario that decides how the subscribers look for what came.
@@ -147,17 +165,18 @@ impl Bench {
         owed_from: u64,
         look: Look,
     ) -> Result<Swarm, Trouble> {
-        self.start_swarm(server, audience, owed_from, OPENING_MAX, look)
+        self.swarm_in(server, audience, owed_from, Manner { look, ..self.usual() })
     }
 
-    fn start_swarm(
+    /// The same, for a scenario that decides all of that.
+    pub fn swarm_in(
         &self,
         server: &Server,
         audience: Audience,
         owed_from: u64,
-        opening_max: usize,
-        look: Look,
+        manner: Manner,
     ) -> Result<Swarm, Trouble> {
+        let Manner { opening_max, look, resume } = manner;
         let common = &self.common;
         let per_process = usize::try_from(self.machine.open_files.saturating_sub(OPEN_FILES_SPARE));
         let needed = audience.connections.div_ceil(per_process.unwrap_or(usize::MAX).max(1));
@@ -170,6 +189,7 @@ impl Bench {
             owed_from,
             look: look.of_one_among(processes),
             opening_max,
+            resume,
             beat_micros: u64::try_from(common.heartbeat.as_micros()).unwrap_or(u64::MAX),
             process: 0,
             processes: 1,

@@ -13,6 +13,7 @@ use crate::swarm::events::{EndlessBlock, Event, EventReader};
 use crate::swarm::frontier::Frontier;
 use crate::swarm::orders::{Beats, Published, Tally};
 use crate::swarm::reference::{Followed, Reference};
+use crate::swarm::resume::{Counts, Memory};
 use crate::swarm::sequence::{Arrival, Tracker};
 use crate::sys;
 
@@ -27,6 +28,8 @@ pub struct Account {
     pub beats: Beats,
     /// The interval that they are spread over.
     beat_micros: u64,
+    /// Of those who come back.
+    pub returns: Counts,
     /// None where each subscriber has a channel of its own.
     shared: Option<Shared>,
 }
@@ -44,6 +47,8 @@ pub struct Check<'a> {
     pub payload: &'a Payload,
     pub account: &'a mut Account,
     pub tracker: &'a mut Tracker,
+    /// Of one who comes back when its stream ends.
+    pub memory: Option<&'a mut Memory>,
 }
 
 impl Account {
@@ -54,6 +59,7 @@ impl Account {
             latencies: Latencies::default(),
             beats: Beats::default(),
             beat_micros,
+            returns: Counts::default(),
             shared: is_one_channel.then(Shared::default),
         }
     }
@@ -129,18 +135,30 @@ impl Check<'_> {
             return Ok(());
         }
         let (account, tracker) = (&mut *self.account, &mut *self.tracker);
-        events.read(bytes, self.payload, |event, block| account.take(event, block, now, tracker))
+        let mut memory = self.memory.as_deref_mut();
+        events.read(bytes, self.payload, |event, block| {
+            account.take(event, block, now, tracker, memory.as_deref_mut());
+        })
     }
 
     /// The quick way: how many bytes it took, if any.
     // Hot: once per read; per message one comparison of its bytes and of its due time.
     fn follow(&mut self, carry: &[u8], bytes: &[u8], now: &mut Option<u64>) -> Option<usize> {
         let Tracker::Following { next, .. } = *self.tracker else { return None };
+        if self.memory.as_ref().is_some_and(|memory| memory.is_behind()) {
+            return None;
+        }
         let account = &mut *self.account;
         let shared = account.shared.as_mut()?;
-        let Followed { blocks, taken } = shared.reference.follow(next, carry, bytes)?;
+        let Followed { blocks, last, taken } = shared.reference.follow(next, carry, bytes)?;
         let count = blocks.len() as u64;
         self.tracker.follow(count);
+        if let Some(memory) = &mut self.memory {
+            let mut now = || *now.get_or_insert_with(sys::monotonic_nanos);
+            memory.read(last, next + count, &mut account.returns, &mut now);
+            memory.take_message(0, &mut account.returns);
+            memory.follow(next + count, &mut account.returns, now);
+        }
         shared.frontier.settle(next, next + count);
         let warm_up = usize::try_from(account.owed_from.saturating_sub(next)).unwrap_or(usize::MAX);
         let counted = blocks.get(warm_up..).unwrap_or_default();
@@ -158,15 +176,29 @@ impl Check<'_> {
 
 impl Account {
     // Hot: once per delivery that is read the slow way.
-    fn take(&mut self, event: Event, block: &[u8], now: &mut Option<u64>, tracker: &mut Tracker) {
+    fn take(
+        &mut self,
+        event: Event,
+        block: &[u8],
+        now: &mut Option<u64>,
+        tracker: &mut Tracker,
+        mut memory: Option<&mut Memory>,
+    ) {
+        if let Some(memory) = &mut memory {
+            memory.read(block, tracker.next(), &mut self.returns, || {
+                *now.get_or_insert_with(sys::monotonic_nanos)
+            });
+        }
         let stamp = match event {
             Event::Message(stamp) => stamp,
             Event::Beat => {
                 self.beats.note(*now.get_or_insert_with(sys::monotonic_nanos), self.beat_micros);
                 return;
             }
+            Event::Setting => return,
             Event::GapStated => {
                 self.tally.gaps_stated += 1;
+                memory.into_iter().for_each(|memory| memory.take_gap(block, &mut self.returns));
                 return;
             }
             Event::Foreign => {
@@ -180,6 +212,15 @@ impl Account {
             && tracker.next() > before
         {
             shared.frontier.settle(before, tracker.next());
+        }
+        let is_behind = memory.as_ref().is_some_and(|memory| memory.is_behind());
+        if let Some(memory) = memory
+            && arrival != Arrival::Repeat
+        {
+            let missing = if let Arrival::AfterGap { missing } = arrival { missing } else { 0 };
+            memory.take_message(missing, &mut self.returns);
+            memory
+                .follow(tracker.next(), &mut self.returns, || *now.get_or_insert_with(sys::monotonic_nanos));
         }
         match arrival {
             Arrival::InOrder => self.learn(stamp, block),
@@ -196,8 +237,11 @@ impl Account {
         }
         if stamp.sequence >= self.owed_from {
             self.tally.delivered += 1;
-            let now = *now.get_or_insert_with(sys::monotonic_nanos);
-            self.latencies.record(now.saturating_sub(stamp.due_nanos));
+            // Of what somebody missed while it was away, the server owes no latency.
+            if !is_behind {
+                let now = *now.get_or_insert_with(sys::monotonic_nanos);
+                self.latencies.record(now.saturating_sub(stamp.due_nanos));
+            }
         }
     }
 
@@ -246,7 +290,8 @@ mod tests {
 
         fn read(&mut self, index: usize, bytes: &[u8]) {
             let (tracker, events) = &mut self.subscribers[index];
-            let mut check = Check { payload: &self.payload, account: &mut self.account, tracker };
+            let mut check =
+                Check { payload: &self.payload, account: &mut self.account, tracker, memory: None };
             match self.is_quick {
                 true => check.read_at(events, bytes, &mut Some(NOW)).unwrap(),
                 false => check.read_slowly(events, bytes, &mut Some(NOW)).unwrap(),

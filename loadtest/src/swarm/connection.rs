@@ -35,19 +35,26 @@ pub enum Step {
     Opened,
     /// Over, and why.
     Ended(String),
+    /// Over before it began, with an answer that is no stream: an EventSource does not ask again.
+    Rejected(String),
+}
+
+/// Memory for reading, shared by all connections.
+#[derive(Debug)]
+pub struct Scratch<'a> {
+    /// For one read.
+    pub buffer: &'a mut [u8],
+    /// For taking chunks off.
+    pub body: &'a mut Vec<u8>,
+    /// Whether the stream is read until there is no more, or once and no further: for one who is slow on purpose.
+    pub is_drained: bool,
 }
 
 impl Connection {
-    /// Does what the socket is ready for. `buffer` is scratch for one read, `body` for taking chunks off; what comes goes
-    /// through `check`.
+    /// Does what the socket is ready for; what comes goes through `check`.
     // Hot: once per reported socket; live, one recv(2) unless it fills the buffer.
-    pub fn advance(
-        &mut self,
-        request: &[u8],
-        buffer: &mut [u8],
-        body: &mut Vec<u8>,
-        check: &mut Check<'_>,
-    ) -> Step {
+    pub fn advance(&mut self, request: &[u8], scratch: Scratch<'_>, check: &mut Check<'_>) -> Step {
+        let Scratch { buffer, body, is_drained } = scratch;
         let mut opened = false;
         loop {
             match self {
@@ -62,8 +69,9 @@ impl Connection {
                     Ok(count) => {
                         head.extend_from_slice(&buffer[..count]);
                         match self.open(body, check) {
+                            Ok(true) if !is_drained => return Step::Opened,
                             Ok(is_open) => opened |= is_open,
-                            Err(reason) => return self.end(reason),
+                            Err(reason) => return self.reject(reason),
                         }
                     }
                     Err(error) if is_not_ready(&error) => return Step::Unchanged,
@@ -76,7 +84,7 @@ impl Connection {
                             return self.end(reason.to_owned());
                         }
                         // A short read has emptied the socket (epoll(7)); what comes now is reported anew.
-                        if count < buffer.len() && !opened {
+                        if !opened && (count < buffer.len() || !is_drained) {
                             return Step::Unchanged;
                         }
                     }
@@ -114,6 +122,11 @@ impl Connection {
         Ok(true)
     }
 
+    fn reject(&mut self, reason: String) -> Step {
+        *self = Self::Refused;
+        Step::Rejected(reason)
+    }
+
     fn end(&mut self, reason: String) -> Step {
         *self = if matches!(self, Self::Live(..)) { Self::Ended } else { Self::Refused };
         Step::Ended(reason)
@@ -143,6 +156,16 @@ impl Body {
 /// What is sent to be subscribed.
 pub fn request(path: &str, host: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n").into_bytes()
+}
+
+/// What is sent to go on behind the message with the id `last_id`; who was given none subscribes as if for the first time.
+pub fn request_from(path: &str, host: &str, last_id: &[u8]) -> Vec<u8> {
+    let mut bytes = request(path, host);
+    if !last_id.is_empty() {
+        bytes.truncate(bytes.len() - b"\r\n".len());
+        bytes.extend_from_slice(&[b"Last-Event-ID: ", last_id, b"\r\n\r\n"].concat());
+    }
+    bytes
 }
 
 const HEAD_BYTES_MAX: usize = 16_384;
@@ -200,6 +223,14 @@ mod tests {
         assert!(matches!(form(plain), Ok(Body::Plain)));
         let chunked = b"HTTP/1.1 200 OK\r\ncontent-type: Text/Event-Stream;charset=utf-8\r\ntransfer-encoding: chunked\r\n";
         assert!(matches!(form(chunked), Ok(Body::Chunked(_))));
+    }
+
+    #[test]
+    fn who_comes_back_says_what_it_had_last() {
+        let bytes = request_from("/events?channel=c", "h", b"e.7");
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.ends_with("Accept: text/event-stream\r\nLast-Event-ID: e.7\r\n\r\n"), "{text}");
+        assert_eq!(request_from("/", "h", b""), request("/", "h"));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Event {
     GapStated,
     /// A block of comments alone: a heartbeat.
     Beat,
+    /// Another block without data: `retry:`, `id:`.
+    Setting,
     /// Data that is no message of this run, or a message that was altered.
     Foreign,
 }
@@ -89,9 +91,7 @@ fn blocks<'a>(mut bytes: &'a [u8], payload: &Payload, on_event: &mut impl FnMut(
             }
             None => match by_lines(bytes, payload) {
                 Some((event, length)) => {
-                    if let Some(event) = event {
-                        on_event(event, &bytes[..length]);
-                    }
+                    on_event(event, &bytes[..length]);
                     length
                 }
                 None => break,
@@ -128,8 +128,8 @@ fn by_stride(bytes: &[u8], payload: &Payload) -> Option<(Stamp, usize)> {
     Some((payload.read(data)?, lead_bytes + DATA.len() + payload.bytes() + 1 + tail_bytes))
 }
 
-/// The block at the front if it is whole; what it says, if anything, and its length.
-fn by_lines(bytes: &[u8], payload: &Payload) -> Option<(Option<Event>, usize)> {
+/// The block at the front if it is whole; what it says, and its length.
+fn by_lines(bytes: &[u8], payload: &Payload) -> Option<(Event, usize)> {
     let mut data: Option<&[u8]> = None;
     let (mut is_gap, mut is_foreign, mut is_beat, mut at) = (false, false, bytes.starts_with(b":"), 0);
     loop {
@@ -149,11 +149,11 @@ fn by_lines(bytes: &[u8], payload: &Payload) -> Option<(Option<Event>, usize)> {
         }
     }
     let event = match data.map(|data| payload.read(data)) {
-        None if is_beat => Some(Event::Beat),
-        None => None,
-        Some(_) if is_gap => Some(Event::GapStated),
-        Some(Some(stamp)) if !is_foreign => Some(Event::Message(stamp)),
-        Some(_) => Some(Event::Foreign),
+        None if is_beat => Event::Beat,
+        None => Event::Setting,
+        Some(_) if is_gap => Event::GapStated,
+        Some(Some(stamp)) if !is_foreign => Event::Message(stamp),
+        Some(_) => Event::Foreign,
     };
     Some((event, at))
 }
@@ -188,7 +188,8 @@ mod tests {
     fn read(chunks: &[&[u8]]) -> Vec<Event> {
         let (mut reader, mut events) = (EventReader::default(), Vec::new());
         for chunk in chunks {
-            reader.read(chunk, &Payload::new(PAYLOAD_BYTES), |event, _| events.push(event)).unwrap();
+            let on_event = |event, _: &[u8]| events.extend((event != Event::Setting).then_some(event));
+            reader.read(chunk, &Payload::new(PAYLOAD_BYTES), on_event).unwrap();
         }
         assert!(reader.carry.is_empty(), "every stream of these tests ends where a block ends");
         events
@@ -237,6 +238,22 @@ mod tests {
         let beats = [Event::Beat, Event::Beat];
         assert_eq!(read(&[b":\n\n:heartbeat\n\nretry: 2000\nid: e.1\n\n:x\nid\n\n"]), beats);
         assert_eq!(read(&[b"retry: 2000\n: not alone\n\n"]), []);
+    }
+
+    #[test]
+    fn a_block_without_data_is_handed_on_whole() {
+        let mut blocks = Vec::new();
+        let stream = b"retry: 2000\nid: e.1\n\n:\n\nid: e.2\n\n";
+        let payload = Payload::new(PAYLOAD_BYTES);
+        EventReader::default()
+            .read(stream, &payload, |event, block| blocks.push((event, block.to_vec())))
+            .unwrap();
+        let expected = [
+            (Event::Setting, b"retry: 2000\nid: e.1\n\n".to_vec()),
+            (Event::Beat, b":\n\n".to_vec()),
+            (Event::Setting, b"id: e.2\n\n".to_vec()),
+        ];
+        assert_eq!(blocks, expected);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod events;
 pub mod frontier;
 pub mod orders;
 pub mod reference;
+pub mod resume;
 pub mod sequence;
 pub mod worker;
 
@@ -24,6 +25,7 @@ use crate::statistics::Latencies;
 use crate::trouble::Trouble;
 
 use orders::{Beats, Connected, Order, Plan, Published, Report, Tally};
+use resume::Returns;
 
 /// The subscribers of one contender in one round; they go away when this is dropped.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ struct Worker {
     counted: Option<u64>,
     /// The answer to the last question for it.
     beats: Option<Beats>,
+    returns: Option<Returns>,
     /// What it said at the end of a count; none while that is awaited.
     tally: Option<Tally>,
     is_finishing: bool,
@@ -167,6 +170,55 @@ impl Swarm {
         Ok(sum)
     }
 
+    /// Who has left and who has come back, so far.
+    pub fn returns(&mut self) -> Result<Returns, Trouble> {
+        let deadline = Instant::now() + FINISH_TIMEOUT;
+        for worker in &mut self.workers {
+            worker.returns = None;
+            worker.order(Order::Returns)?;
+        }
+        while self.workers.iter().any(|worker| worker.returns.is_none()) {
+            if !self.hear(deadline)? {
+                return Err(Trouble::Swarm("a process of the swarm does not answer".to_owned()));
+            }
+        }
+        let mut sum = Returns::default();
+        self.workers.iter().filter_map(|worker| worker.returns.as_ref()).for_each(|returns| sum.add(returns));
+        Ok(sum)
+    }
+
+    /// Waits until everybody is there and has caught up, or `patience` ends; how it stands then.
+    pub fn wait_for_returns(
+        &mut self,
+        patience: Duration,
+        mut on_progress: impl FnMut(&Returns),
+    ) -> Result<Returns, Trouble> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let returns = self.returns()?;
+            on_progress(&returns);
+            if returns.missing == 0 || Instant::now() >= deadline {
+                return Ok(returns);
+            }
+            std::thread::sleep(RETURNS_INTERVAL);
+        }
+    }
+
+    /// Times of those who come back count from `nanos` of the monotonic clock.
+    pub fn mark(&mut self, nanos: u64) -> Result<(), Trouble> {
+        self.workers.iter_mut().try_for_each(|worker| worker.order(Order::Mark { nanos }))
+    }
+
+    /// Subscribers begin to cut their streams, or do so no more.
+    pub fn set_cutting(&mut self, is_on: bool) -> Result<(), Trouble> {
+        self.workers.iter_mut().try_for_each(|worker| worker.order(Order::Cutting { is_on }))
+    }
+
+    /// Who was slow on purpose reads what there is from now on.
+    pub fn hurry(&mut self) -> Result<(), Trouble> {
+        self.workers.iter_mut().try_for_each(|worker| worker.order(Order::Hurry))
+    }
+
     /// Ends the swarm: what all subscribers had of the `published` messages. Those to each subscriber's own channel are
     /// given by the subscriber's number.
     pub fn finish(mut self, published: &Published) -> Result<(Tally, Latencies), Trouble> {
@@ -220,7 +272,8 @@ impl Swarm {
         Ok(self.workers.iter().filter_map(|worker| worker.counted).sum())
     }
 
-    fn connected(&self) -> Connected {
+    /// How many are connected, as far as was heard.
+    pub fn connected(&self) -> Connected {
         let mut sum = Connected::default();
         for Worker { connected, .. } in &self.workers {
             sum.live += connected.live;
@@ -246,6 +299,7 @@ impl Swarm {
             Said::Report(Report::Frontier { next }) => worker.frontier = next,
             Said::Report(Report::Counted { delivered }) => worker.counted = Some(delivered),
             Said::Report(Report::Beats(beats)) => worker.beats = Some(beats),
+            Said::Report(Report::Returns(returns)) => worker.returns = Some(returns),
             Said::Report(Report::Finished(tally)) => worker.tally = Some(tally),
             Said::Nonsense(line) => {
                 return Err(Trouble::Swarm(format!("a process of the swarm said {line:?}")));
@@ -290,6 +344,7 @@ impl Worker {
             frontier: 0,
             counted: None,
             beats: None,
+            returns: None,
             tally: None,
             is_finishing: false,
         })
@@ -302,6 +357,8 @@ impl Worker {
 
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);
+/// Long against the work of answering: every subscriber is looked at.
+const RETURNS_INTERVAL: Duration = Duration::from_millis(100);
 
 fn write_line(output: &mut ChildStdin, value: &impl serde::Serialize) -> Result<(), Trouble> {
     let mut line = serde_json::to_vec(value).map_err(|error| Trouble::Swarm(error.to_string()))?;

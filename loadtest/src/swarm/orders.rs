@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::statistics::Buckets;
+use crate::swarm::resume::{Resume, Returns};
 
 /// The first line: who is to be subscribed to what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct Plan {
     /// How many connections are opened at a time: fewer than a listener's queue holds, so that none waits a second for
     /// its SYN to be sent again.
     pub opening_max: usize,
+    /// How subscribers come back whose streams end; none where an end is the end.
+    pub resume: Option<Resume>,
     /// The server's heartbeat interval in microseconds, to say how its beats are spread over it; 0: no heartbeats.
     pub beat_micros: u64,
     /// Which of the swarm's processes this is; decides its source addresses.
@@ -47,6 +50,8 @@ pub enum Look {
     /// All of them, every so many microseconds. For few subscribers that always have something to read: nobody is
     /// woken, nothing is reported, and one read takes all that came in between.
     Regularly { every_micros: u64 },
+    /// All of them, so often, and not more than so many bytes of each: subscribers that are slower than the messages.
+    Slowly { every_micros: u64, bytes: usize },
 }
 
 impl Look {
@@ -56,7 +61,7 @@ impl Look {
             Self::WhenReported { rest_micros } => {
                 Self::WhenReported { rest_micros: rest_micros.saturating_mul(processes as u64) }
             }
-            Self::Regularly { .. } => self,
+            Self::Regularly { .. } | Self::Slowly { .. } => self,
         }
     }
 }
@@ -67,6 +72,14 @@ impl Look {
 pub enum Order {
     /// Be `subscribers` in all.
     Connect { subscribers: usize },
+    /// Read whatever comes from now on, also where it was done slowly.
+    Hurry,
+    /// Times of those who come back count from here.
+    Mark { nanos: u64 },
+    /// Begin to cut streams, or cut no more.
+    Cutting { is_on: bool },
+    /// Say who has left and who has come back.
+    Returns,
     /// Say how many heartbeats have come.
     Beats,
     /// Say how many messages have arrived.
@@ -112,6 +125,7 @@ pub enum Report {
     Counted {
         delivered: u64,
     },
+    Returns(Returns),
     Beats(Beats),
     Finished(Tally),
 }

@@ -34,6 +34,8 @@ pub struct Block {
 pub struct Followed<'a> {
     /// The messages that came whole, the one that was due next and those after it; at least one.
     pub blocks: &'a [Block],
+    /// The bytes of the last of them.
+    pub last: &'a [u8],
     /// How many bytes of the read they took.
     pub taken: usize,
 }
@@ -54,7 +56,8 @@ impl Reference {
         let whole = blocks.partition_point(|block| block.end <= start + carry.len() + length);
         let blocks = &blocks[..whole];
         let taken = blocks.last()?.end - start - carry.len();
-        (known[..taken] == bytes[..taken]).then_some(Followed { blocks, taken })
+        let last = &self.bytes[self.start(index + whole - 1)..blocks.last()?.end];
+        (known[..taken] == bytes[..taken]).then_some(Followed { blocks, last, taken })
     }
 
     /// Takes a message that was read with care and came in order. `block` is all that was sent for it, from the end of the
@@ -111,7 +114,7 @@ mod tests {
     }
 
     fn dues(reference: &Reference, next: u64, carry: &[u8], bytes: &[u8]) -> Option<(Vec<u64>, usize)> {
-        let Followed { blocks, taken } = reference.follow(next, carry, bytes)?;
+        let Followed { blocks, taken, .. } = reference.follow(next, carry, bytes)?;
         Some((blocks.iter().map(|block| block.due_nanos).collect(), taken))
     }
 
@@ -121,6 +124,14 @@ mod tests {
         assert_eq!(dues(&reference, 7, b"", b"aaabbcc"), Some((vec![70, 80], 5)));
         assert_eq!(dues(&reference, 7, b"aa", b"abb"), Some((vec![70, 80], 3)));
         assert_eq!(dues(&reference, 9, b"", b"ccccdd"), Some((vec![90], 4)));
+    }
+
+    #[test]
+    fn the_last_of_the_messages_is_given_whole() {
+        let reference = known(&[b"aaa", b"bb", b"cccc"]);
+        let last = |next, carry, bytes| reference.follow(next, carry, bytes).map(|followed| followed.last);
+        assert_eq!(last(7, b"", b"aaabbcc"), Some(&b"bb"[..]));
+        assert_eq!(last(9, b"cc", b"cc"), Some(&b"cccc"[..]));
     }
 
     #[test]

@@ -2,18 +2,19 @@
 //!
 //! Few system calls: sockets are reported once per change, or not at all when all are looked at regularly; one read takes
 //! all there is, the clock is read once per read. Invariant: `connections`, `trackers` and the tokens of the epoll set
-//! have the same indexes.
+//! have the same indexes, and so have the memories of those who come back.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::payload::Payload;
 use crate::swarm::check::{Account, Check};
-use crate::swarm::connection::{Connection, Step, request};
+use crate::swarm::connection::{Connection, Scratch, Step, request, request_from};
 use crate::swarm::orders::{Connected, Look, Order, Plan, Published, Report, Tally};
+use crate::swarm::resume::{Returning, Returns, Turn};
 use crate::swarm::sequence::Tracker;
 use crate::sys::{self, Epoll, Interest, Ready};
 use crate::trouble::Trouble;
@@ -37,6 +38,10 @@ pub fn run() -> Result<(), Trouble> {
         while let Some(order) = orders.take()? {
             match order {
                 Order::Connect { subscribers } => worker.wanted = subscribers,
+                Order::Hurry => worker.hurry(),
+                Order::Mark { nanos } => worker.mark(nanos),
+                Order::Cutting { is_on } => worker.set_cutting(is_on),
+                Order::Returns => report(&Report::Returns(worker.returns()))?,
                 Order::Beats => report(&Report::Beats(worker.account.beats))?,
                 Order::Count => report(&Report::Counted { delivered: worker.account.tally.delivered })?,
                 Order::ForgetLatencies => worker.account.forget_latencies(),
@@ -45,8 +50,9 @@ pub fn run() -> Result<(), Trouble> {
             }
         }
         worker.connect_more();
+        worker.take_turns();
         worker.report_progress()?;
-        let patience = worker.next_look.map(|_| Duration::ZERO);
+        let patience = worker.patience();
         let count = worker.epoll.wait(&mut ready, patience).map_err(Trouble::doing("epoll_wait"))?;
         for index in 0..count {
             match ready.token(index) {
@@ -57,7 +63,9 @@ pub fn run() -> Result<(), Trouble> {
         }
         match worker.plan.look {
             Look::WhenReported { rest_micros } => worker.rest_after(count, rest_micros),
-            Look::Regularly { every_micros } => worker.look_at_all(Duration::from_micros(every_micros)),
+            Look::Regularly { every_micros } | Look::Slowly { every_micros, .. } => {
+                worker.look_at_all(Duration::from_micros(every_micros));
+            }
         }
     }
 }
@@ -71,8 +79,12 @@ const EVENTS_WORTH_A_LOOK: usize = 256;
 const PER_SOURCE: usize = 10_000;
 /// Bytes of one read.
 const READ_BYTES: usize = 256 * 1_024;
+/// Subscribers that leave or dial before those are looked at who have something to read.
+const TURNS_MAX: usize = 256;
 /// How often at most those who look regularly say how far they are.
 const WORD_INTERVAL: Duration = Duration::from_millis(5);
+/// How often those are looked at who were slow.
+const HURRY_MICROS: u64 = 1_000;
 /// How many newly opened connections are worth a word.
 const CONNECTED_STEP: usize = 500;
 
@@ -97,6 +109,8 @@ struct Worker {
     unsaid: Option<u64>,
     said_at: Option<Instant>,
     account: Account,
+    /// Those who come back, if an end is not the end.
+    returning: Option<Returning>,
     buffer: Vec<u8>,
     body: Vec<u8>,
 }
@@ -128,6 +142,7 @@ impl Worker {
             unsaid: None,
             said_at: None,
             account: Account::new(plan.owed_from, !plan.path.contains(Plan::NUMBER), plan.beat_micros),
+            returning: plan.resume.map(|resume| Returning::new(resume, plan.process.into())),
             buffer: vec![0; READ_BYTES],
             body: Vec::new(),
             plan,
@@ -140,6 +155,12 @@ impl Worker {
         let was_live = matches!(connection, Connection::Live(..));
         let own;
         let request = match &self.requests {
+            Requests::Same(_)
+                if self.returning.is_some() && matches!(connection, Connection::Connecting(_)) =>
+            {
+                own = request_again(&self.plan, self.returning.as_mut(), index);
+                own.as_slice()
+            }
             Requests::Same(request) => request.as_slice(),
             Requests::Own if matches!(connection, Connection::Connecting(_)) => {
                 own = own_request(&self.plan, index);
@@ -148,14 +169,26 @@ impl Worker {
             Requests::Own => &[],
         };
         let (account, tracker) = (&mut self.account, &mut self.trackers[index]);
-        let mut check = Check { payload: &self.payload, account, tracker };
-        match connection.advance(request, &mut self.buffer, &mut self.body, &mut check) {
+        let memory = self.returning.as_mut().map(|returning| returning.memory(index));
+        let mut check = Check { payload: &self.payload, account, tracker, memory };
+        let (bytes, is_drained) = match self.plan.look {
+            Look::Slowly { bytes, .. } if was_live => (bytes, false),
+            Look::Slowly { .. } => (READ_BYTES, false),
+            Look::WhenReported { .. } | Look::Regularly { .. } => (READ_BYTES, true),
+        };
+        let scratch = Scratch { buffer: &mut self.buffer[..bytes], body: &mut self.body, is_drained };
+        match connection.advance(request, scratch, &mut check) {
             Step::Unchanged => {}
             Step::Opened => {
                 self.opening -= 1;
                 self.connected.live += 1;
-                self.account.join();
+                self.open(index);
                 self.look_regularly_at(index);
+            }
+            Step::Ended(_) if self.comes_back(index) => self.end_for_now(index, was_live),
+            Step::Rejected(reason) => {
+                self.opening -= 1;
+                self.fail(reason);
             }
             Step::Ended(reason) => {
                 match (was_live, &self.connections[index]) {
@@ -189,7 +222,7 @@ impl Worker {
 
     /// The subscriber at `index` is open: from now on it is looked at with all the others, if that is the way.
     fn look_regularly_at(&mut self, index: usize) {
-        if let (Look::Regularly { .. }, Connection::Live(stream, ..)) =
+        if let (Look::Regularly { .. } | Look::Slowly { .. }, Connection::Live(stream, ..)) =
             (self.plan.look, &self.connections[index])
         {
             // A socket that was added and is open can be removed; were it not, it would be reported in vain.
@@ -215,12 +248,9 @@ impl Worker {
     fn connect_more(&mut self) {
         while self.connections.len() < self.wanted && self.opening < self.plan.opening_max {
             let index = self.connections.len();
-            let source = source(self.plan.target, self.plan.process, index);
-            let connection = sys::start_connection(self.plan.target, source).and_then(|stream| {
-                self.epoll.add(&stream, index as u64, Interest::Changes)?;
-                Ok(stream)
-            });
+            let connection = self.dial(index);
             self.trackers.push(Tracker::default());
+            self.returning.iter_mut().for_each(Returning::join);
             match connection {
                 Ok(stream) => {
                     self.opening += 1;
@@ -231,6 +261,106 @@ impl Worker {
                     self.fail(format!("cannot connect: {error}"));
                 }
             }
+        }
+    }
+
+    fn dial(&self, index: usize) -> io::Result<TcpStream> {
+        let source = source(self.plan.target, self.plan.process, index);
+        let stream = sys::start_connection(self.plan.target, source)?;
+        self.epoll.add(&stream, index as u64, Interest::Changes)?;
+        Ok(stream)
+    }
+
+    /// The subscriber at `index` has its stream, for the first time or again.
+    fn open(&mut self, index: usize) {
+        let Some(returning) = &mut self.returning else { return self.account.join() };
+        if !returning.has_joined(index) {
+            self.account.join();
+        }
+        returning.open(index, sys::monotonic_nanos());
+    }
+
+    /// Whether an end is not the end: who never had a stream does not try again, as a wrong address is no storm.
+    fn comes_back(&self, index: usize) -> bool {
+        let is_over = matches!(self.connections[index], Connection::Ended);
+        self.returning.as_ref().is_some_and(|returning| is_over || returning.has_joined(index))
+    }
+
+    fn end_for_now(&mut self, index: usize, was_live: bool) {
+        if was_live {
+            self.connected.live -= 1;
+        } else {
+            self.opening -= 1;
+            if matches!(self.connections[index], Connection::Ended) {
+                self.open(index); // Opened and ended in one step.
+            }
+        }
+        let had_stream = matches!(self.connections[index], Connection::Ended);
+        if let Some(returning) = &mut self.returning {
+            returning.end(index, had_stream, sys::monotonic_nanos(), &mut self.account.returns);
+        }
+    }
+
+    /// Those leave and dial whose time has come.
+    fn take_turns(&mut self) {
+        for _ in 0..TURNS_MAX {
+            let now = sys::monotonic_nanos();
+            let Some(returning) = &mut self.returning else { return };
+            match returning.take_due(now) {
+                None => return,
+                Some(Turn::Cut(index)) => {
+                    if matches!(self.connections[index], Connection::Live(..)) {
+                        self.connections[index] = Connection::Ended;
+                        self.connected.live -= 1;
+                        returning.cut(index, now, &mut self.account.returns);
+                    }
+                }
+                Some(Turn::Dial(index)) => {
+                    returning.dial(index, now, &self.account.returns);
+                    match self.dial(index) {
+                        Ok(stream) => {
+                            self.opening += 1;
+                            self.connections[index] = Connection::Connecting(stream);
+                        }
+                        Err(_) => {
+                            let returning = self.returning.as_mut().expect("looked at above");
+                            returning.end(index, false, now, &mut self.account.returns);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long to wait for something to read: not at all before a regular look, which waits itself; else until somebody
+    /// leaves or dials.
+    fn patience(&self) -> Option<Duration> {
+        if self.next_look.is_some() {
+            return Some(Duration::ZERO);
+        }
+        let due = self.returning.as_ref()?.next_due()?;
+        // Up to the next millisecond, of which epoll has whole ones.
+        Some(Duration::from_nanos(due.saturating_sub(sys::monotonic_nanos())) + Duration::from_millis(1))
+    }
+
+    fn mark(&mut self, nanos: u64) {
+        self.account.returns.mark(nanos);
+        self.returning.iter_mut().for_each(Returning::mark);
+    }
+
+    fn set_cutting(&mut self, is_on: bool) {
+        let now = sys::monotonic_nanos();
+        self.returning.iter_mut().for_each(|returning| returning.set_cutting(is_on, now));
+    }
+
+    fn returns(&self) -> Returns {
+        self.returning.as_ref().map(|returning| returning.returns(&self.account.returns)).unwrap_or_default()
+    }
+
+    fn hurry(&mut self) {
+        if let Look::Slowly { every_micros, .. } = self.plan.look {
+            self.plan.look = Look::Slowly { every_micros: every_micros.min(HURRY_MICROS), bytes: READ_BYTES };
+            self.next_look = self.next_look.map(|_| Instant::now());
         }
     }
 
@@ -265,7 +395,9 @@ impl Worker {
         let subscribers = self.trackers.iter().zip(&self.connections).enumerate();
         // Those that never opened are counted as not connected, not as a loss of each message.
         let opened = subscribers.filter_map(|(index, (tracker, connection))| {
-            matches!(connection, Connection::Live(..) | Connection::Ended).then_some((index, *tracker))
+            let has_joined = self.returning.as_ref().is_some_and(|returning| returning.has_joined(index));
+            let had_stream = has_joined || matches!(connection, Connection::Live(..) | Connection::Ended);
+            had_stream.then_some((index, *tracker))
         });
         self.account.cut(published, opened)
     }
@@ -275,6 +407,12 @@ impl Worker {
 fn own_request(plan: &Plan, index: usize) -> Vec<u8> {
     let number = usize::from(plan.process) + index * usize::from(plan.processes);
     request(&plan.path.replace(Plan::NUMBER, &number.to_string()), &plan.host)
+}
+
+/// The request of the subscriber at `index`, with what it was given last.
+fn request_again(plan: &Plan, returning: Option<&mut Returning>, index: usize) -> Vec<u8> {
+    let last_id = returning.map(|returning| returning.memory(index).last_id()).unwrap_or_default();
+    request_from(&plan.path, &plan.host, last_id)
 }
 
 /// 127.x.y.1 for a target on this machine, so that many more connections than one address has ports can be open.

@@ -16,8 +16,17 @@ pub(crate) type Pieces = Option<Vec<Vec<u8>>>;
 /// channel so far.
 pub(crate) type Fate = dyn Fn(u64, usize, &[Vec<u8>]) -> Pieces + Send + Sync;
 
-/// Each with its channel.
-type Subscribers = Mutex<Vec<(String, Option<TcpStream>)>>;
+/// What somebody is sent who comes back, given the frames that it missed, and how many came back before.
+pub(crate) type Replay = dyn Fn(usize, &[Vec<u8>]) -> Vec<Vec<u8>> + Send + Sync;
+
+#[derive(Default)]
+struct State {
+    /// Each with its channel.
+    subscribers: Vec<(String, Option<TcpStream>)>,
+    /// Each channel's so far.
+    frames: HashMap<String, Vec<Vec<u8>>>,
+    resumed: usize,
+}
 
 pub(crate) struct TestServer {
     pub(crate) web: SocketAddr,
@@ -27,11 +36,16 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// `head` is the head of every response. The threads end with the test's process.
     pub(crate) fn start(head: &'static str, fate: Box<Fate>) -> Self {
+        Self::start_with(head, fate, Box::new(|_, missed| missed.to_vec()))
+    }
+
+    /// The same, and what becomes of those who come back.
+    pub(crate) fn start_with(head: &'static str, fate: Box<Fate>, replay: Box<Replay>) -> Self {
         let (web, broker) =
             (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let server = Self { web: web.local_addr().unwrap(), broker: broker.local_addr().unwrap() };
-        let subscribers: Arc<Subscribers> = Arc::default();
-        let listening = Arc::clone(&subscribers);
+        let state: Arc<Mutex<State>> = Arc::default();
+        let listening = Arc::clone(&state);
         std::thread::spawn(move || {
             for stream in web.incoming() {
                 let mut stream = stream.unwrap();
@@ -39,15 +53,25 @@ impl TestServer {
                 let request = lines.next().unwrap().unwrap();
                 let channel = request.strip_prefix("GET /events?channel=").unwrap();
                 let channel = channel.strip_suffix(" HTTP/1.1").unwrap().to_owned();
-                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                let mut last_id = None;
+                while let Some(line) = lines.next().map(Result::unwrap).filter(|line| !line.is_empty()) {
+                    last_id = line.strip_prefix("Last-Event-ID: ").map(str::to_owned).or(last_id);
+                }
                 stream.set_nodelay(true).unwrap();
-                stream.write_all(head.as_bytes()).unwrap();
-                listening.lock().unwrap().push((channel, Some(stream)));
+                let mut state = listening.lock().unwrap();
+                let bytes = match last_id {
+                    None => head.as_bytes().to_vec(),
+                    Some(id) => state.go_on(&channel, head, &id, &*replay),
+                };
+                // Whoever is gone already is none of the subscribers.
+                if stream.write_all(&bytes).is_ok() {
+                    state.subscribers.push((channel, Some(stream)));
+                }
             }
         });
         std::thread::spawn(move || {
             for publisher in broker.incoming() {
-                serve_publisher(publisher.unwrap(), &subscribers, &*fate);
+                serve_publisher(publisher.unwrap(), &state, &*fate);
             }
         });
         server
@@ -65,6 +89,19 @@ impl TestServer {
 
 pub(crate) const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n\
                                retry: 2000\nid: test.0\n\n";
+
+impl State {
+    /// What somebody is sent who had the message `test.<number>`, or the head of an earlier life.
+    fn go_on(&mut self, channel: &str, head: &str, id: &str, replay: &Replay) -> Vec<u8> {
+        let head = head.split_once("\r\n\r\n").unwrap().0;
+        let begin = format!("{head}\r\n\r\nretry: 50\nid: {id}\n\n");
+        let number: usize = id.strip_prefix("test.").unwrap().parse().unwrap();
+        let missed = self.frames.get(channel).map_or(&[][..], |frames| &frames[number..]);
+        let pieces = replay(self.resumed, missed);
+        self.resumed += 1;
+        [begin.into_bytes(), pieces.concat()].concat()
+    }
+}
 
 /// The newest frame as it is.
 pub(crate) fn faithful(_: u64, _: usize, frames: &[Vec<u8>]) -> Pieces {
@@ -91,22 +128,31 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> (Output, Value) {
     (output, serde_json::from_slice(&content).unwrap())
 }
 
-fn serve_publisher(stream: TcpStream, subscribers: &Subscribers, fate: &Fate) {
+fn serve_publisher(stream: TcpStream, state: &Mutex<State>, fate: &Fate) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut channels: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
     while let Some(words) = command(&mut reader) {
+        if words[0] == b"RESTART" {
+            // As a server does that was killed: every stream breaks. Its frames are known, so that ids go on.
+            state.lock().unwrap().subscribers.clear();
+            (&stream).write_all(b"+OK\r\n").unwrap();
+            continue;
+        }
         assert_eq!(words[0], b"PUBLISH");
         let name = String::from_utf8(words[1].clone()).unwrap();
-        let frames = channels.entry(name.clone()).or_default();
+        let State { subscribers, frames, .. } = &mut *state.lock().unwrap();
+        let frames = frames.entry(name.clone()).or_default();
         let number = frames.len() as u64 + 1;
         let payload = String::from_utf8(words[2].clone()).unwrap();
         frames.push(format!("data: {payload}\nid: test.{number}\n\n").into_bytes());
-        let mut subscribers = subscribers.lock().unwrap();
         let of_channel = subscribers.iter_mut().filter(|(channel, _)| *channel == name);
         for (index, (_, subscriber)) in of_channel.enumerate() {
             let Some(client) = subscriber else { continue };
             match fate(number, index, frames) {
-                Some(pieces) => pieces.iter().for_each(|piece| client.write_all(piece).unwrap()),
+                // Who has cut its connection gets nothing any more.
+                Some(pieces) if pieces.iter().try_for_each(|piece| client.write_all(piece)).is_err() => {
+                    *subscriber = None;
+                }
+                Some(_) => {}
                 None => *subscriber = None,
             }
         }
