@@ -20,7 +20,7 @@ pub fn banner(config: &Config, command: &str) -> String {
     for address in &config.listen {
         row(&mut text, "clients", &page(address));
     }
-    row(&mut text, "admin", &format!("{} (/metrics /stats /livez /readyz)", page(&config.admin)));
+    row(&mut text, "admin", &format!("{} (/metrics /stats /slow /livez /readyz)", page(&config.admin)));
     match &config.upstream {
         Upstream::Redis(redis) => row(&mut text, "messages", &redis.url.to_string()),
         Upstream::Broker(broker) => {

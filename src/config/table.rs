@@ -221,7 +221,7 @@ options! {
         "How long stopping may take. In the first half streams are told one by one to come back; then half-sent messages are finished.";
 
     AdminListen Some("admin.listen"), "admin", Admin, Kind::Address, Some("127.0.0.1:8081"),
-        "Where /metrics, /livez, /readyz and /stats are.";
+        "Where /metrics, /livez, /readyz, /stats and /slow are.";
     LogLevel Some("log.level"), "log-level", Admin, Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"),
         "The least severe events that are logged.";
     LogFormat Some("log.format"), "log-format", Admin, Kind::Choice(&["text", "json"]), Some("text"),

@@ -3,7 +3,7 @@
 //! `sys` wraps what the standard library does not reach, `uring` is the one ring of a thread, `probe` asks the kernel
 //! whether it can do all that before anything listens, `placement` decides which thread runs on which CPU.
 //! `shard_loop` and `reader_loop` are the two drivers of the machines; they wait at their `doorbell` only, and hear of
-//! starting and stopping through `orders`.
+//! starting and stopping through `orders`, and of questions to all shards through `survey`.
 
 pub mod admin;
 pub mod dialer;
@@ -17,5 +17,6 @@ pub mod reader_loop;
 pub mod shard_loop;
 #[cfg(feature = "simulator")]
 pub mod simulator;
+pub mod survey;
 pub mod sys;
 pub mod uring;

@@ -15,11 +15,13 @@ use crate::base::limits::DELIVERIES_PER_TURN;
 use crate::base::queue::{Control, Delivery, ShardIndex};
 use crate::base::socket::Listener;
 use crate::base::time::Time;
-use crate::driver::admin::AdminPages;
+use crate::driver::admin::{AdminPages, slow};
 use crate::driver::doorbell::Doorbell;
 use crate::driver::orders::{Order, Orders, Report};
-use crate::driver::sys::{memory, time};
+use crate::driver::survey::{Found, SlowReader, Survey, Waiting};
+use crate::driver::sys::{memory, peer, time};
 use crate::driver::uring::{End, Event, Ring};
+use crate::protocol::admin::{AdminPage, SLOW_MAX};
 use crate::shard::Shard;
 use crate::shard::input::{Input, Notice, Output, Send, Unsent};
 
@@ -38,6 +40,7 @@ pub struct ShardParts {
     pub doorbell: Arc<Doorbell>,
     pub pages: Arc<AdminPages>,
     pub orders: Arc<Orders>,
+    pub survey: Arc<Survey>,
     pub reports: mpsc::Sender<Report>,
     /// What comes in on each of the ring's listeners, in their order.
     pub listeners: Vec<Listener>,
@@ -56,6 +59,8 @@ pub struct ShardLoop {
     draining: bool,
     drained: bool,
     pauses: Pauses,
+    /// Who has asked for slow readers and waits for all shards.
+    waiting: Waiting,
 }
 
 impl ShardLoop {
@@ -71,11 +76,17 @@ impl ShardLoop {
             draining: false,
             drained: false,
             pauses: Pauses::default(),
+            waiting: Waiting::default(),
         }
     }
 
     /// Until it is drained, or stopped.
     pub async fn run(mut self) {
+        self.work().await;
+        self.parts.survey.leave(self.parts.index);
+    }
+
+    async fn work(&mut self) {
         loop {
             let now = time::now();
             match self.parts.orders.present() {
@@ -107,6 +118,7 @@ impl ShardLoop {
         is_busy |= self.take_deliveries(now);
         is_busy |= self.flush();
         is_busy |= self.tick(now);
+        is_busy |= self.answer_surveys(now);
         if std::mem::take(&mut self.owes_bell) {
             self.parts.reader.notify();
         }
@@ -174,6 +186,30 @@ impl ShardLoop {
         is_due
     }
 
+    /// Says who reads slowly if that is asked, and passes on what all shards have said.
+    fn answer_surveys(&mut self, now: Time) -> bool {
+        let mut is_busy = false;
+        if let Some(question) = self.parts.survey.question(self.parts.index) {
+            let (count, laggards) = self.parts.shard.laggards(now, usize::from(SLOW_MAX));
+            let worst = laggards.into_iter().map(|laggard| SlowReader {
+                shard: self.parts.index,
+                peer: self.ring.export(laggard.socket.slot).ok().and_then(|socket| peer::name(&socket)),
+                channels: laggard.channels,
+                bytes: laggard.bytes,
+                lag: laggard.lag,
+            });
+            let found = Found { count, worst: worst.collect() };
+            self.parts.survey.answer(self.parts.index, question, found);
+            is_busy = true;
+        }
+        while let Some((socket, found)) = self.waiting.take_answer(&self.parts.survey) {
+            self.parts.shard.handle(now, Input::AdminAnswer { socket, answer: slow::page(&found) });
+            self.carry_out(now);
+            is_busy = true;
+        }
+        is_busy
+    }
+
     fn drain(&mut self, now: Time) {
         if !self.draining {
             self.draining = true;
@@ -184,11 +220,13 @@ impl ShardLoop {
 
     async fn rest(&mut self, now: Time) {
         self.pauses.note(now, self.ring.accept_pauses(), self.parts.index);
-        let Self { parts, ring, draining, .. } = self;
+        let Self { parts, ring, draining, waiting, .. } = self;
         let deadline = parts.shard.next_deadline();
         let has_something = || {
             let has_order = parts.orders.present() > if *draining { Order::Drain } else { Order::Work };
-            has_order || (!parts.queue.is_empty() && parts.shard.takes_delivery())
+            let has_survey =
+                parts.survey.question(parts.index).is_some() || waiting.has_answer(&parts.survey);
+            has_order || has_survey || (!parts.queue.is_empty() && parts.shard.takes_delivery())
         };
         parts.doorbell.rest(ring, now, deadline, has_something).await;
     }
@@ -202,6 +240,9 @@ impl ShardLoop {
                 Output::Shutdown { socket } => self.ring.shutdown(socket, End::Both),
                 Output::Close { socket } => self.ring.close(socket),
                 Output::Control(control) => self.control(now, control),
+                Output::AskAdmin { socket, page: AdminPage::Slow { limit } } => {
+                    self.waiting.ask(&self.parts.survey, socket, usize::from(limit));
+                }
                 Output::AskAdmin { socket, page } => {
                     let answer = self.parts.pages.answer(now, page);
                     self.parts.shard.handle(now, Input::AdminAnswer { socket, answer });

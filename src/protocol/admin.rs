@@ -8,4 +8,12 @@ pub enum AdminPage {
     /// The upstream is subscribed: this node may get clients.
     Ready,
     Stats,
+    /// Who reads slowly, so many at most.
+    Slow {
+        limit: u16,
+    },
 }
+
+/// How many slow readers are shown if the request does not say, and at most.
+pub const SLOW_DEFAULT: u16 = 100;
+pub const SLOW_MAX: u16 = 1_000;

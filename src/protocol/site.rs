@@ -15,7 +15,7 @@ use crate::base::position::{Epoch, Start};
 use crate::base::refusal::{After, Refusal};
 use crate::base::socket::Listener;
 use crate::protocol::WireFormat;
-use crate::protocol::admin::AdminPage;
+use crate::protocol::admin::{AdminPage, SLOW_DEFAULT, SLOW_MAX};
 use crate::protocol::answer::{Exchange, Reply};
 use crate::protocol::cors;
 use crate::protocol::publish::{self, PublishRequest};
@@ -204,6 +204,10 @@ fn decide_admin(head: &Head<'_>) -> Decision {
         b"/livez" => AdminPage::Live,
         b"/readyz" | b"/healthz" => AdminPage::Ready,
         b"/stats" => AdminPage::Stats,
+        b"/slow" => match limit(head.query) {
+            Some(limit) => AdminPage::Slow { limit },
+            None => return Decision::Answer(exchange.refuse_with(Refusal::BadParameter, BAD_LIMIT)),
+        },
         b"*" => return Decision::Answer(exchange.preflight(PAGE_METHODS)),
         _ => return Decision::Answer(exchange.refuse_with(Refusal::NotFound, NOT_FOUND_ADMIN)),
     };
@@ -212,6 +216,18 @@ fn decide_admin(head: &Head<'_>) -> Decision {
         Method::Options => Decision::Answer(exchange.preflight(PAGE_METHODS)),
         Method::Post | Method::Other => Decision::Answer(exchange.refuse_method(PAGE_METHODS)),
     }
+}
+
+/// How many slow readers a request wants to see.
+fn limit(query: &[u8]) -> Option<u16> {
+    let mut limit = SLOW_DEFAULT;
+    for (name, value) in url::pairs(query) {
+        if &*name == b"limit" {
+            let wanted = count(&value).ok().and_then(|wanted| u16::try_from(wanted).ok());
+            limit = wanted.filter(|wanted| (1..=SLOW_MAX).contains(wanted))?;
+        }
+    }
+    Some(limit)
 }
 
 /// What the query of a stream says. Parameters that are not ours are left alone: caches are defeated with them.
@@ -289,7 +305,9 @@ const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST";
 const NOT_FOUND_TRY_OUT: &str = "Nothing is served here. The demo page is at /, event streams are at \
     /events?channel=NAME, and POST /publish?channel=NAME publishes.";
 const NOT_FOUND_ADMIN: &str =
-    "Nothing is served here. The admin side serves /metrics, /livez, /readyz, /healthz and /stats.";
+    "Nothing is served here. The admin side serves /metrics, /livez, /readyz, /healthz, /stats and /slow.";
+const BAD_LIMIT: &str = "limit is a whole number from 1 to 1000.";
+const _: () = assert!(SLOW_MAX == 1_000, "the sentence above says so");
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ use crate::driver::orders::{Order, Orders, Report};
 use crate::driver::placement::{Machine, Placement, PlacementError, Wish};
 use crate::driver::reader_loop::{ReaderLoop, ReaderParts, ShardQueue};
 use crate::driver::shard_loop::{ShardLoop, ShardParts};
+use crate::driver::survey::Survey;
 use crate::driver::sys::listen::{ListenError, Listening, Place};
 use crate::driver::sys::process::{self, Resource};
 use crate::driver::sys::signals::Signals;
@@ -116,6 +117,7 @@ impl Threads {
         controls: &QueueSender<Control>,
     ) -> Result<Vec<ShardQueue>, StartError> {
         let site = Arc::new(machines::site(start.config));
+        let survey = Arc::new(Survey::new(self.doorbells[..self.shards()].to_vec()));
         let mut queues = Vec::new();
         for index in (0..).take(self.shards()).map(ShardIndex) {
             let (queue, queue_end) = bounded(QUEUE_ITEMS);
@@ -138,6 +140,7 @@ impl Threads {
                 doorbell: Arc::clone(doorbell),
                 pages: Arc::clone(&self.pages),
                 orders: Arc::clone(&self.orders),
+                survey: Arc::clone(&survey),
                 reports: start.reports.clone(),
                 listeners: self.listening.kinds(),
             };

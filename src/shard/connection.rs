@@ -208,7 +208,7 @@ impl Shard {
     pub(super) fn push_tail(&mut self, slot: Slot, bytes: Vec<u8>) {
         let row = &mut self.rows[slot.index()];
         if row.tail == NO_TAIL {
-            row.tail = self.tails.insert(bytes);
+            row.tail = self.tails.insert(bytes, self.now);
         } else {
             self.tails.append(row.tail, &bytes);
         }

@@ -15,6 +15,7 @@ mod flush;
 mod heartbeat;
 pub mod input;
 mod joining;
+pub mod laggards;
 mod merge;
 mod request;
 mod row;

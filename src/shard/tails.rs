@@ -2,6 +2,7 @@
 //! answer. On the heap, only while it is needed, and counted together.
 
 use crate::base::slab::{Key, Slab};
+use crate::base::time::Time;
 
 #[derive(Debug, Default)]
 pub(super) struct Tails {
@@ -13,13 +14,14 @@ pub(super) struct Tails {
 struct Tail {
     bytes: Vec<u8>,
     sent: usize,
+    since: Time,
 }
 
 impl Tails {
-    pub(super) fn insert(&mut self, bytes: Vec<u8>) -> u32 {
+    pub(super) fn insert(&mut self, bytes: Vec<u8>, now: Time) -> u32 {
         assert!(!bytes.is_empty(), "a tail has something to send");
         self.bytes += bytes.len();
-        self.tails.insert(Tail { bytes, sent: 0 }).index
+        self.tails.insert(Tail { bytes, sent: 0, since: now }).index
     }
 
     pub(super) fn append(&mut self, tail: u32, bytes: &[u8]) {
@@ -35,6 +37,11 @@ impl Tails {
     pub(super) fn rest(&self, tail: u32) -> &[u8] {
         let tail = self.tails.at(tail);
         &tail.bytes[tail.sent..]
+    }
+
+    /// Since when there has been something to go first.
+    pub(super) fn since(&self, tail: u32) -> Time {
+        self.tails.at(tail).since
     }
 
     /// The kernel took so many bytes of it, fewer than all.

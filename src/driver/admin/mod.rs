@@ -1,4 +1,5 @@
-//! The admin side's pages, rendered from what reader and shards count: `/metrics`, `/stats`, `/livez`, `/readyz`.
+//! The admin side's pages, rendered from what reader and shards count: `/metrics`, `/stats`, `/livez`, `/readyz`; and, from what
+//! the shards answer to a survey, `/slow`.
 //!
 //! Any shard may render any page; all read the same cells, which only their owners write. A page costs about as long
 //! as formatting it takes and allocates its body; nothing here is on the data path.
@@ -7,6 +8,7 @@ mod health;
 mod metrics;
 mod process;
 mod reference;
+pub mod slow;
 mod stats;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +59,9 @@ impl AdminPages {
             AdminPage::Stats => answer(200, "application/json", stats::render(self)),
             AdminPage::Live => health::live(self, now),
             AdminPage::Ready => health::ready(self),
+            AdminPage::Slow { .. } => {
+                unreachable!("who reads slowly is counted nowhere: the shards are asked")
+            }
         }
     }
 

@@ -6,6 +6,7 @@ pub mod bell;
 pub mod claim;
 pub mod listen;
 pub mod memory;
+pub mod peer;
 pub mod process;
 pub mod signals;
 pub mod time;

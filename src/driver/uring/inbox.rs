@@ -61,7 +61,7 @@ pub(super) struct Inbox {
     pub(super) buffers: Vec<u16>,
     /// The sockets with a poll in the kernel, which are slow readers: a generation by slot.
     pub(super) polls: HashMap<Slot, u32>,
-    /// The outcome of an installation: how many were installed, or an errno.
+    /// The outcome of an installation: how many were installed, or which descriptor, or an errno.
     pub(super) installed: Option<i32>,
     /// Shutdowns that a worker thread of the kernel has not carried out yet, by slot. It looks the slot up only when it
     /// does, so the slot must not have its next owner by then.

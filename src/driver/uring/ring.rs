@@ -18,7 +18,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::io;
 use std::mem::forget;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -212,24 +212,41 @@ impl Ring {
         let entry = opcode::FilesUpdate::new(&raw mut number, 1).offset(SLOT_BY_KERNEL).build();
         self.push(entry, Token::new(Kind::Install, 0));
         // The kernel writes the slot into `number` while it carries the request out, which ends with the completion.
+        let count = self.installed();
+        forget(guard);
+        // The table's own reference keeps the socket; ours ends here.
+        drop(descriptor);
+        if count != 1 {
+            return Err(io::Error::from_raw_os_error(-count.min(0)));
+        }
+        // SAFETY: `number` is a live local; the kernel wrote it before it completed the request, behind the compiler's
+        // back, hence the volatile read.
+        // JUSTIFICATION: the only way to let the kernel choose the slot, as it does for accepts.
+        let slot = unsafe { (&raw const number).read_volatile() };
+        Ok(Slot(u32::try_from(slot).expect("the kernel says which slot it chose")))
+    }
+
+    /// An ordinary descriptor of the socket in a slot, beside that slot: for what the kernel tells by number only. One
+    /// system call; needs Linux 6.8.
+    pub fn export(&mut self, slot: Slot) -> io::Result<OwnedFd> {
+        self.push(opcode::FixedFdInstall::new(Fixed(slot.0), 0).build(), Token::new(Kind::Install, 0));
+        let descriptor = self.installed();
+        if descriptor < 0 {
+            return Err(io::Error::from_raw_os_error(-descriptor));
+        }
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows its number.
+        // JUSTIFICATION: a direct descriptor has no number that getpeername(2) would take.
+        Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    }
+
+    /// Waits for the outcome of the one installation that has been pushed.
+    fn installed(&mut self) -> i32 {
         loop {
             self.submit(EnterFlags::empty());
             self.collect();
             match self.inbox.installed.take() {
                 None => self.run_deferred_work(),
-                Some(count) => {
-                    forget(guard);
-                    // The table's own reference keeps the socket; ours ends here.
-                    drop(descriptor);
-                    if count != 1 {
-                        return Err(io::Error::from_raw_os_error(-count.min(0)));
-                    }
-                    // SAFETY: `number` is a live local; the kernel wrote it before it completed the request, behind
-                    // the compiler's back, hence the volatile read.
-                    // JUSTIFICATION: the only way to let the kernel choose the slot, as it does for accepts.
-                    let slot = unsafe { (&raw const number).read_volatile() };
-                    return Ok(Slot(u32::try_from(slot).expect("the kernel says which slot it chose")));
-                }
+                Some(outcome) => return outcome,
             }
         }
     }

@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Send,
     /// The timer.
     Timer,
-    /// The installation of a descriptor.
+    /// The installation of a descriptor in a slot, or of a slot's file as a descriptor.
     Install,
     /// A request whose outcome shows elsewhere: close, cancel, change of the timer.
     Quiet,

@@ -283,7 +283,7 @@ fn an_unknown_path_is_told_what_is_served() {
     for (side, try_out, served) in [
         (Listener::Web, false, &["/events?channel=NAME"][..]),
         (Listener::Web, true, &["demo page is at /", "/events?channel=NAME", "/publish?channel=NAME"]),
-        (Listener::Admin, false, &["/metrics", "/livez", "/readyz", "/healthz", "/stats"]),
+        (Listener::Admin, false, &["/metrics", "/livez", "/readyz", "/healthz", "/stats", "/slow"]),
     ] {
         for path in ["/nothing", "/events/", "/Events", "/metrics/", "//events"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -458,6 +458,15 @@ fn a_publish_names_one_channel_and_a_length_within_the_limit() {
 }
 
 #[test]
+fn so_many_slow_readers_as_are_never_shown_are_refused() {
+    for limit in ["0", "1001", "65536", "99999999999", "", "-1", "x"] {
+        let request = format!("GET /slow?limit={limit} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let decision = decide(&site(&["*"], false), Listener::Admin, &request);
+        assert_eq!(refusal(decision), Some(Refusal::BadParameter), "{limit}");
+    }
+}
+
+#[test]
 fn admin_pages_are_answered_once_they_are_rendered() {
     let ask = |method: &str, path: &str| {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -472,6 +481,9 @@ fn admin_pages_are_answered_once_they_are_rendered() {
         ("/readyz", AdminPage::Ready),
         ("/healthz", AdminPage::Ready),
         ("/stats?pretty", AdminPage::Stats),
+        ("/slow", AdminPage::Slow { limit: 100 }),
+        ("/slow?limit=7&pretty", AdminPage::Slow { limit: 7 }),
+        ("/slow?limit=1000", AdminPage::Slow { limit: 1_000 }),
     ] {
         assert_eq!(ask("GET", path).page, page);
         assert_eq!(ask("HEAD", path).page, page);

@@ -210,3 +210,45 @@ fn a_stop_gives_who_was_passed_over_its_gap_and_the_newest() {
     bench.reads_again(socket);
     assert!(bench.body(1).starts_with(&(gap("l", 0, 99) + &frame(100) + "retry: ")));
 }
+
+#[test]
+fn slow_readers_are_listed_with_what_they_are_behind_by_worst_first() {
+    let mut bench = bench();
+    let one = bench.stream(1, "channel=l");
+    let two = bench.stream(2, "channel=other");
+    let three = bench.stream(3, "channel=l&channel=other");
+    let [l, other] = ["l", "other"].map(|name| bench.asked(name).0);
+    bench.join_all(0);
+    assert_eq!(bench.shard.laggards(bench.now, 10), (0, vec![]), "nobody is behind");
+    let start = bench.now;
+    let lag = |bench: &Bench, socket: SocketKey| {
+        let (_, laggards) = bench.shard.laggards(bench.now, 10);
+        let found = laggards.into_iter().find(|laggard| laggard.socket == socket);
+        found.map(|laggard| (laggard.bytes, laggard.lag.as_secs()))
+    };
+    // The first takes part of a frame, the third takes nothing; the second reads.
+    bench.room.insert(1, 10);
+    bench.room.insert(3, 0);
+    bench.publish_each(l, 1..=1);
+    let length = frame(1).len();
+    bench.now = start.after(Duration::from_secs(2));
+    bench.publish_each(other, 2..=2);
+    bench.now = start.after(Duration::from_secs(5));
+    assert_eq!(lag(&bench, one), Some((length - 10, 5)), "the rest of what was cut");
+    assert_eq!(lag(&bench, three), Some((2 * length, 5)), "both channels, from the older on");
+    assert_eq!(lag(&bench, two), None);
+    let (count, laggards) = bench.shard.laggards(bench.now, 1);
+    assert_eq!((count, laggards.len(), laggards[0].socket), (2, 1, three));
+    let mut channels: Vec<&str> = laggards[0].channels.iter().map(|name| name.as_str()).collect();
+    channels.sort_unstable();
+    assert_eq!(channels, ["l", "other"]);
+    // Who is passed over is behind since the first that it missed, by as much as is kept at most.
+    bench.publish_each(l, 3..=100);
+    bench.now = start.after(Duration::from_secs(9));
+    let (bytes, seconds) = lag(&bench, three).unwrap();
+    assert_eq!(seconds, 9);
+    assert!((length..=1_000 + length).contains(&bytes), "{bytes}");
+    bench.reads_again(one);
+    bench.reads_again(three);
+    assert_eq!(bench.shard.laggards(bench.now, 10), (0, vec![]));
+}
