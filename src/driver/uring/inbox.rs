@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::base::socket::{HangUp, Slot, SocketKey};
+use crate::driver::uring::accepts::Accepts;
 use crate::driver::uring::token::{Kind, Token};
 use crate::shard::input::{SendOutcome, Unsent};
 
@@ -49,10 +50,9 @@ pub(super) struct Inbox {
     pub(super) unsent: Vec<Unsent>,
     /// Receives that ended although their socket lives; to be armed when the buffers have been given back.
     pub(super) receive_again: Vec<SocketKey>,
-    /// Listeners whose accept ended although nothing is wrong.
-    pub(super) accept_again: Vec<u32>,
-    /// Listeners whose accept ended because descriptors or memory ran out; armed again after a pause, never at once.
-    pub(super) accept_paused: Vec<u32>,
+    /// Which accepts are armed; one that ended because descriptors or memory ran out is armed again after a pause,
+    /// never at once.
+    pub(super) accepts: Accepts,
     /// The near bell has rung since the last brief rest began.
     pub(super) rang: bool,
     /// Whether the bell's poll has ended and is to be armed again.
@@ -70,8 +70,6 @@ pub(super) struct Inbox {
     pub(super) closes: Vec<Slot>,
     /// Volleys so far, modulo the generations of a token.
     pub(super) volley: u32,
-    /// How often an accept had to be paused.
-    pub(super) pauses: u64,
 }
 
 /// What is under way for one slot.
@@ -140,7 +138,7 @@ impl Inbox {
 
     /// Whether something waits to be asked for again, in the next turn.
     pub(super) fn has_arrears(&self) -> bool {
-        !self.accept_again.is_empty()
+        self.accepts.has_order()
             || !self.receive_again.is_empty()
             || !self.closes.is_empty()
             || self.bell_again
@@ -184,24 +182,20 @@ impl Inbox {
     fn sort_accept(&mut self, completion: Completion) {
         let Completion { token, result, more, .. } = completion;
         if let Ok(slot) = u32::try_from(result) {
+            self.accepts.took_slot();
             self.events.push_back(Event::Accepted { slot: Slot(slot), listener: token.slot as usize });
         }
         if more {
             return;
         }
+        self.accepts.ended(token.slot);
         match -result {
-            libc::ENFILE | libc::EMFILE | libc::ENOMEM | libc::ENOBUFS => {
-                self.pauses += 1;
-                self.accept_paused.push(token.slot);
-            }
-            // Cancelled because the listener goes.
+            // Cancelled because the listener goes, or slots get scarce.
             libc::ECANCELED => {}
             // Everything else is over with the one connection that failed (ECONNABORTED, EPERM of a firewall, ..).
-            errno if errno <= 0 || is_of_one_connection(errno) => self.accept_again.push(token.slot),
-            _ => {
-                self.pauses += 1;
-                self.accept_paused.push(token.slot);
-            }
+            errno if errno <= 0 || is_of_one_connection(errno) => {}
+            // ENFILE, EMFILE, ENOMEM, ENOBUFS, and what nobody knows: trying at once would be trying all the time.
+            _ => self.accepts.pause(token.slot),
         }
     }
 
@@ -271,8 +265,11 @@ mod tests {
         inbox
     }
 
+    /// Of the second of two listeners.
     fn accept(result: i32, more: bool) -> Inbox {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox { accepts: Accepts::new(20_000), ..Inbox::default() };
+        inbox.accepts.listen(2);
+        while inbox.accepts.next_order().is_some() {}
         inbox.sort(Completion { token: Token::new(Kind::Accept, 1), result, buffer: None, more });
         inbox
     }
@@ -313,15 +310,18 @@ mod tests {
     fn an_accept_that_ran_out_of_room_is_paused_and_one_that_lost_a_connection_is_not() {
         for errno in [libc::ENFILE, libc::EMFILE, libc::ENOMEM, libc::ENOBUFS] {
             let inbox = accept(-errno, false);
-            assert_eq!((inbox.accept_paused, inbox.accept_again, inbox.pauses), (vec![1], vec![], 1));
+            assert!(inbox.accepts.is_paused() && !inbox.has_arrears());
+            assert_eq!(inbox.accepts.pauses(), 1);
         }
         let inbox = accept(-libc::ECONNABORTED, false);
-        assert_eq!((inbox.accept_paused, inbox.accept_again), (vec![], vec![1]));
+        assert!(!inbox.accepts.is_paused() && inbox.has_arrears());
         let inbox = accept(70, false);
-        assert_eq!(inbox.accept_again, [1]);
+        assert!(!inbox.accepts.is_paused() && inbox.has_arrears());
         assert!(matches!(inbox.events[0], Event::Accepted { slot: Slot(70), listener: 1 }));
+        let inbox = accept(70, true);
+        assert!(!inbox.has_arrears(), "it goes on");
         let inbox = accept(-libc::ECANCELED, false);
-        assert!(inbox.accept_paused.is_empty() && inbox.accept_again.is_empty() && inbox.events.is_empty());
+        assert!(!inbox.accepts.is_paused() && inbox.events.is_empty());
     }
 
     #[test]

@@ -23,7 +23,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, SubmitArgs, TimeoutFlags, Timespec};
+use io_uring::types::{
+    BufRingEntry, CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, TimeoutFlags, Timespec,
+};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use crate::base::limits::FLUSH_CONNECTIONS;
@@ -31,6 +33,7 @@ use crate::base::number::small;
 use crate::base::socket::{Slot, SocketKey};
 use crate::base::time::Time;
 use crate::driver::sys::bell::Bell;
+use crate::driver::uring::accepts::{Accepts, Order};
 use crate::driver::uring::inbox::{Chunk, Completion, Event, Inbox};
 use crate::driver::uring::token::{Kind, Token};
 use crate::shard::input::Unsent;
@@ -40,7 +43,7 @@ pub struct Ring {
     buffers: Buffers,
     inbox: Inbox,
     listeners: Vec<OwnedFd>,
-    /// When the accepts in `inbox.accept_paused` are armed again.
+    /// When paused accepts are armed again.
     accept_at: Option<Time>,
     timer: Timer,
     /// The near bell, which the ring polls; its owner keeps it open.
@@ -124,7 +127,7 @@ impl Ring {
         let mut ring = Self {
             uring,
             buffers,
-            inbox: Inbox::default(),
+            inbox: Inbox { accepts: Accepts::new(options.slots), ..Inbox::default() },
             listeners: Vec::new(),
             accept_at: None,
             timer: Timer::default(),
@@ -140,25 +143,24 @@ impl Ring {
     pub fn listen(&mut self, listeners: Vec<OwnedFd>) {
         assert!(self.listeners.is_empty(), "a ring is given its listeners once");
         self.listeners = listeners;
-        self.inbox.accept_again.extend(0..small(self.listeners.len()));
+        self.inbox.accepts.listen(self.listeners.len());
     }
 
     /// Ends every accept and closes the listeners.
     pub fn stop_listening(&mut self) {
         for listener in 0..small(self.listeners.len()) {
-            self.cancel(Token::new(Kind::Accept, listener));
+            self.cancel_accepts(listener);
         }
         // Whatever names a listener's descriptor must have been submitted before the number is free again.
         self.submit(EnterFlags::empty());
         self.listeners.clear();
-        self.inbox.accept_again.clear();
-        self.inbox.accept_paused.clear();
+        self.inbox.accepts.stop();
         self.accept_at = None;
     }
 
     /// How often an accept was paused because descriptors or memory had run out.
     pub fn accept_pauses(&self) -> u64 {
-        self.inbox.pauses
+        self.inbox.accepts.pauses()
     }
 
     /// Arms a receive that stays armed until the socket hangs up.
@@ -201,6 +203,8 @@ impl Ring {
     }
 
     fn close_slot(&mut self, slot: Slot) {
+        // Whatever is armed from here on is submitted behind the close.
+        self.inbox.accepts.freed_slot();
         self.push_quiet(opcode::Close::new(Fixed(slot.0)).build());
     }
 
@@ -219,6 +223,7 @@ impl Ring {
         if count != 1 {
             return Err(io::Error::from_raw_os_error(-count.min(0)));
         }
+        self.inbox.accepts.took_slot();
         // SAFETY: `number` is a live local; the kernel wrote it before it completed the request, behind the compiler's
         // back, hence the volatile read.
         // JUSTIFICATION: the only way to let the kernel choose the slot, as it does for accepts.
@@ -344,7 +349,7 @@ impl Ring {
     }
 
     fn has_something(&self) -> bool {
-        let has_unset_pause = self.accept_at.is_none() && !self.inbox.accept_paused.is_empty();
+        let has_unset_pause = self.accept_at.is_none() && self.inbox.accepts.is_paused();
         self.inbox.rang || !self.inbox.events.is_empty() || self.inbox.has_arrears() || has_unset_pause
     }
 
@@ -387,29 +392,47 @@ impl Ring {
         if std::mem::take(&mut self.inbox.bell_again) {
             self.arm_bell();
         }
-        if self.accept_at.is_none() && !self.inbox.accept_paused.is_empty() {
+        if self.accept_at.is_none() && self.inbox.accepts.is_paused() {
             self.accept_at = Some(now.after(ACCEPT_PAUSE));
         }
         if self.accept_at.is_some_and(|at| at <= now) {
             self.accept_at = None;
-            let paused = std::mem::take(&mut self.inbox.accept_paused);
-            self.inbox.accept_again.extend(paused);
-        }
-        for listener in std::mem::take(&mut self.inbox.accept_again) {
-            // None: the listener has gone while its accept ended.
-            if let Some(socket) = self.listeners.get(listener as usize) {
-                let entry =
-                    opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).allocate_file_index(true).build();
-                self.push(entry, Token::new(Kind::Accept, listener));
-            }
+            self.inbox.accepts.resume();
         }
         for slot in std::mem::take(&mut self.inbox.closes) {
             self.close_slot(slot);
+        }
+        while let Some(order) = self.inbox.accepts.next_order() {
+            self.order_accept(order);
         }
         // The chunks of the previous round have been given back by now, so that this is no loop of ENOBUFS.
         for socket in std::mem::take(&mut self.inbox.receive_again) {
             self.receive(socket);
         }
+    }
+
+    fn order_accept(&mut self, order: Order) {
+        let (listener, is_multishot) = match order {
+            Order::Multishot(listener) => (listener, true),
+            Order::Single(listener) => (listener, false),
+            Order::Cancel(listener) => return self.cancel_accepts(listener),
+        };
+        let socket = Fd(self.listeners[listener as usize].as_raw_fd());
+        let entry = if is_multishot {
+            opcode::AcceptMulti::new(socket).allocate_file_index(true).build()
+        } else {
+            let nowhere = (std::ptr::null_mut(), std::ptr::null_mut());
+            opcode::Accept::new(socket, nowhere.0, nowhere.1)
+                .file_index(Some(DestinationSlot::auto_target()))
+                .build()
+        };
+        self.push(entry, Token::new(Kind::Accept, listener));
+    }
+
+    /// Ends every accept of a listener.
+    fn cancel_accepts(&mut self, listener: u32) {
+        let accepts = CancelBuilder::user_data(Token::new(Kind::Accept, listener).pack()).all();
+        self.push_quiet(opcode::AsyncCancel2::new(accepts).build());
     }
 
     fn set_timer(&mut self, deadline: Option<Time>) {
@@ -450,7 +473,7 @@ impl Ring {
     fn push(&mut self, entry: squeue::Entry, token: Token) {
         let entry = entry.user_data(token.pack());
         self.make_room(1);
-        // SAFETY: entries made by this file carry no pointers, but for three that see to it themselves: sends (pushed by
+        // SAFETY: entries made by this file carry no pointers (an accept's are null: it asks for no address), but for three that see to it themselves: sends (pushed by
         // `volley`, not here), the timer's box (the ring's own; the kernel copies it when it takes the entry, which `is_awake` waits for) and
         // the number that `install` keeps on its stack until the request has completed.
         // JUSTIFICATION: the crate has no other way to submit.

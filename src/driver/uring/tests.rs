@@ -102,6 +102,8 @@ impl Harness {
     async fn rest(&mut self, span: Duration) -> Duration {
         let before = time::thread_cpu();
         let deadline = time::now().after(span);
+        // What is to be armed again is no rest yet.
+        self.ring.reap(time::now());
         while self.ring.is_at_rest() {
             self.rest_until(Some(deadline)).await;
             self.ring.reap(time::now());
@@ -352,23 +354,43 @@ fn more_bytes_than_buffers_arrive_whole_and_in_order() {
 }
 
 #[test]
-fn a_full_table_pauses_the_accept_and_goes_on_when_a_slot_is_free() {
+fn who_finds_the_table_full_waits_and_is_accepted_when_a_slot_is_free() {
     let options = RingOptions { slots: 2, buffers: 2, buffer_bytes: 64 };
     run(options, async |mut harness: Harness| {
         let (first, first_client) = harness.accept().await;
         let (_second, _second_client) = harness.accept().await;
         harness.ring.receive(first);
-        let mut refused = TcpStream::connect(harness.address).unwrap();
+        let mut waiting = TcpStream::connect(harness.address).unwrap();
+        waiting.write_all(b"patient").unwrap();
         drop(first_client);
-        let (socket, cause) = harness.hung_up().await;
-        assert_eq!((socket, cause), (first, HangUp::Closed));
-        assert_ended(&mut refused);
+        assert_eq!(harness.hung_up().await, (first, HangUp::Closed), "and nobody was accepted");
         harness.ring.close(first);
-        let began = time::now();
-        let (third, _client) = harness.accept().await;
-        assert_eq!(third.slot, first.slot);
-        assert_eq!(harness.ring.accept_pauses(), 1);
-        assert!(time::now().since(began) > Duration::from_millis(50), "the accept rests for a while");
+        let Event::Accepted { slot, .. } = harness.next().await else { panic!("nobody was accepted") };
+        assert_eq!(slot, first.slot);
+        let socket = SocketKey { slot, generation: 1 };
+        harness.ring.receive(socket);
+        assert_eq!(harness.received(socket, 7).await, b"patient");
+        assert_eq!(harness.ring.accept_pauses(), 0);
+    });
+}
+
+#[test]
+fn of_a_thousand_who_come_to_a_small_table_each_is_accepted_once() {
+    let options = RingOptions { slots: 8, buffers: 2, buffer_bytes: 64 };
+    run(options, async |mut harness: Harness| {
+        let address = harness.address;
+        let clients = std::thread::spawn(move || {
+            let clients: Vec<_> = (0..1_000).map(|_| TcpStream::connect(address).unwrap()).collect();
+            clients.into_iter().for_each(|mut client| assert_ended(&mut client));
+        });
+        for generation in 0..1_000 {
+            let Event::Accepted { slot, .. } = harness.next().await else { panic!("nobody was accepted") };
+            assert!(slot.0 < 8);
+            harness.ring.close(SocketKey { slot, generation });
+        }
+        harness.ring.reap(time::now());
+        clients.join().unwrap();
+        assert_eq!(harness.ring.accept_pauses(), 0);
     });
 }
 
