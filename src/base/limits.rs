@@ -84,10 +84,10 @@ pub const QUEUE_ITEMS: usize = 4_096;
 pub const LENT_BYTES: usize = MIB;
 /// Items that a shard takes from its queue in one turn; the rest wait there.
 pub const DELIVERIES_PER_TURN: usize = 256;
-/// Controls that the reader takes in one turn.
+/// Controls that the reader takes in one turn, as many from each shard.
 pub const CONTROLS_PER_TURN: usize = 1_024;
-/// Controls that wait for the reader in one queue from all shards.
-pub const CONTROL_ITEMS: usize = 16_384;
+/// Controls of one shard that wait for the reader. Beyond: they wait in the shard.
+pub const CONTROL_ITEMS: usize = 4_096;
 /// A head goes out at the last `Joined`, or after this at the latest.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After our FIN, how long and how much a client may still send before the socket is closed.

@@ -260,6 +260,15 @@ pub enum Control {
     Publish { shard: ShardIndex, connection: SocketKey, name: ChannelName, payload: Bytes },
 }
 
+impl Control {
+    /// Who sent it.
+    pub fn shard(&self) -> ShardIndex {
+        match *self {
+            Self::Join { shard, .. } | Self::Leave { shard, .. } | Self::Publish { shard, .. } => shard,
+        }
+    }
+}
+
 /// From where a join wants the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {

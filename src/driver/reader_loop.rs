@@ -2,7 +2,7 @@
 //!
 //! A turn: reap the ring -> outcomes of dials -> controls of the shards -> timers -> fill the queues -> send; when none
 //! of these found anything to do, rest. What a full queue does not take stays in the machine, which bounds it; it is
-//! offered again every millisecond, and controls are not taken while too much of it is there.
+//! offered again every millisecond, and no controls of that shard are taken while too much of it is there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,8 +32,6 @@ pub struct ReaderParts {
     pub reader: Reader,
     /// In the order of their indexes.
     pub shards: Vec<ShardQueue>,
-    /// From all shards.
-    pub controls: Receiver<Control>,
     /// Only with a Redis to dial.
     pub dialer: Option<Dialer>,
     /// This thread's own.
@@ -43,10 +41,12 @@ pub struct ReaderParts {
     pub reports: mpsc::Sender<Report>,
 }
 
-/// The reader's end of one shard's queue.
+/// The reader's ends of one shard's queues.
 #[derive(Debug)]
 pub struct ShardQueue {
     pub queue: Sender<Delivery>,
+    /// The other direction.
+    pub controls: Receiver<Control>,
     pub doorbell: Arc<Doorbell>,
     pub counters: Arc<ShardCounters>,
     /// The bytes that the queue holds at most; one item may go beyond.
@@ -160,21 +160,26 @@ impl ReaderLoop {
     }
 
     /// Takes what the shards have sent, up to a bound, so that messages are not held up by a storm of joins. The answers
-    /// go into the queues as they come: in a storm of resumes they are larger together than what the machine keeps.
+    /// go into the queues as they come: in a storm of resumes they are larger together than what the machine keeps. A
+    /// shard whose answers have no room waits, and no other shard does.
     fn take_controls(&mut self, now: Time) -> bool {
+        let share = (CONTROLS_PER_TURN / self.parts.shards.len()).max(1);
         let mut is_busy = false;
-        for count in 0..CONTROLS_PER_TURN {
-            if !self.parts.reader.takes_control() {
-                is_busy |= self.fill_queues(now);
-                if !self.parts.reader.takes_control() {
-                    return is_busy || count > 0;
+        for shard in (0..).take(self.parts.shards.len()).map(ShardIndex) {
+            for _ in 0..share {
+                if !self.parts.reader.takes_control(shard) {
+                    is_busy |= self.fill_queues(now);
+                    if !self.parts.reader.takes_control(shard) {
+                        break;
+                    }
                 }
+                let Ok(control) = self.parts.shards[shard.index()].controls.try_recv() else { break };
+                self.parts.reader.handle(now, Input::Control(control));
+                self.carry_out();
+                is_busy = true;
             }
-            let Ok(control) = self.parts.controls.try_recv() else { return is_busy || count > 0 };
-            self.parts.reader.handle(now, Input::Control(control));
-            self.carry_out();
         }
-        true
+        is_busy
     }
 
     fn tick(&mut self, now: Time) -> bool {
@@ -264,7 +269,10 @@ impl ReaderLoop {
             let has_order = parts.orders.present() > if *draining { Order::Drain } else { Order::Work };
             let has_dial = parts.dialer.as_ref().is_some_and(Dialer::has_result);
             // Controls that the machine does not take wait for a queue, which is tried again at `retry_at`.
-            has_order || has_dial || (!parts.controls.is_empty() && parts.reader.takes_control())
+            let has_control = |(index, shard): (u16, &ShardQueue)| {
+                !shard.controls.is_empty() && parts.reader.takes_control(ShardIndex(index))
+            };
+            has_order || has_dial || (0..).zip(&parts.shards).any(has_control)
         };
         parts.doorbell.rest(ring, now, deadline, has_something).await;
     }

@@ -3,8 +3,8 @@
 //! Contract of a turn: the driver calls `Reader::handle` for each input and carries out the
 //! outputs in order; then, for each shard, it moves deliveries from `next_delivery` into the shard's queue while the
 //! queue has room; then, for each socket in `to_send`, it sends `outgoing`, and reports how much the kernel took with
-//! `sent`. Before each control it asks `takes_control`: while that is false, deliveries are moved and controls wait in
-//! their queue, in order.
+//! `sent`. Before each control it asks `takes_control`: while that is false, deliveries are moved and the shard's controls
+//! wait in their queue, in order.
 
 use crate::base::queue::Control;
 use crate::base::socket::{HangUp, Slot, SocketKey};

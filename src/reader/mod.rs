@@ -159,11 +159,12 @@ impl Reader {
         self.relay.epoch()
     }
 
-    /// Whether the answer to one more [`Input::Control`] has room. While it has not, the driver moves deliveries into
-    /// the queues and lets controls wait in theirs: an answer without room would have to leave out its replay.
+    /// Whether the answer to one more [`Input::Control`] of this shard has room. While it has not, the driver moves
+    /// deliveries into the shard's queue and lets its controls wait: an answer without room would have to leave out its
+    /// replay.
     // Hot: once per control.
-    pub fn takes_control(&self) -> bool {
-        self.relay.takes_control()
+    pub fn takes_control(&self, shard: ShardIndex) -> bool {
+        self.relay.takes_control(shard)
     }
 
     pub fn handle(&mut self, now: Time, input: Input<'_>) {

@@ -298,9 +298,9 @@ impl Relay {
         delivery
     }
 
-    /// Whether large answers have room.
-    pub(super) fn takes_control(&self) -> bool {
-        self.router.has_room()
+    /// Whether large answers to the shard have room.
+    pub(super) fn takes_control(&self, shard: ShardIndex) -> bool {
+        self.router.has_room(shard)
     }
 
     pub(super) fn next_notice(&mut self) -> Option<Notice> {

@@ -6,7 +6,7 @@
 //!
 //! Invariants: what a shard is given is in rising position; an answer to a join or a publish is never dropped; while a
 //! shard is owed a gap it is given no messages, so the gap lies exactly where they are missing; `bytes` is the sum of
-//! the outboxes' bytes, and `crowded` counts those that hold more than half of the bound.
+//! the outboxes' bytes.
 //! Cost: a read copies what anyone wants once; neither a read nor a message allocates anything once it is warm.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -34,8 +34,6 @@ pub(super) struct Router {
     lent: Lent,
     /// Bytes that wait, for all shards.
     bytes: usize,
-    /// Outboxes above half of the bound.
-    crowded: usize,
     spill_bytes_max: usize,
 }
 
@@ -63,7 +61,6 @@ impl Router {
             read: Read { messages: (0..shards).map(|_| Vec::new()).collect(), ..Read::default() },
             lent: Lent::default(),
             bytes: 0,
-            crowded: 0,
             spill_bytes_max,
         }
     }
@@ -147,10 +144,10 @@ impl Router {
         }
     }
 
-    /// Whether every shard has room for large answers: none waits for more than half of the bound.
+    /// Whether the shard has room for large answers: no more than half of the bound waits for it.
     // Hot: once per control.
-    pub(super) fn has_room(&self) -> bool {
-        self.crowded == 0
+    pub(super) fn has_room(&self, shard: ShardIndex) -> bool {
+        self.shards[shard.index()].bytes <= self.spill_bytes_max / 2
     }
 
     /// Whether the shard takes no large answers at present.
@@ -179,10 +176,8 @@ impl Router {
 
     fn put(&mut self, shard: ShardIndex, delivery: Delivery) {
         let (outbox, bytes) = (&mut self.shards[shard.index()], delivery.queue_bytes());
-        let was_crowded = outbox.bytes > self.spill_bytes_max / 2;
         outbox.bytes += bytes;
         self.bytes += bytes;
-        self.crowded += usize::from(!was_crowded && outbox.bytes > self.spill_bytes_max / 2);
         outbox.waiting.push_back(delivery);
     }
 
@@ -190,10 +185,8 @@ impl Router {
         let outbox = &mut self.shards[shard.index()];
         let delivery = outbox.waiting.pop_front()?;
         let bytes = delivery.queue_bytes();
-        let was_crowded = outbox.bytes > self.spill_bytes_max / 2;
         outbox.bytes -= bytes;
         self.bytes -= bytes;
-        self.crowded -= usize::from(was_crowded && outbox.bytes <= self.spill_bytes_max / 2);
         Some(delivery)
     }
 

@@ -6,13 +6,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crossbeam_channel::{Receiver as QueueReceiver, Sender as QueueSender, bounded};
+use crossbeam_channel::bounded;
 use glommio::{LocalExecutor, LocalExecutorBuilder};
 
 use crate::base::counters::{ReaderCounters, ShardCounters};
-use crate::base::limits::{CONTROL_ITEMS, Limits, QUEUE_ITEMS};
+use crate::base::limits::{CONNECTIONS_SPARE, CONTROL_ITEMS, Limits, QUEUE_ITEMS};
 use crate::base::position::Epoch;
-use crate::base::queue::{Control, ShardIndex};
+use crate::base::queue::ShardIndex;
 use crate::base::random::Random;
 use crate::base::socket::Listener;
 use crate::config::{self, Config};
@@ -104,38 +104,35 @@ impl Threads {
             random: Random::new(seed),
             descriptors: descriptors.soft,
         };
-        let (controls, controls_end) = bounded(CONTROL_ITEMS);
-        let queues = threads.start_shards(&mut start, &controls)?;
-        threads.start_reader(&mut start, &reader_counters, queues, controls_end)?;
+        let queues = threads.start_shards(&mut start)?;
+        threads.start_reader(&mut start, &reader_counters, queues)?;
         Ok(threads)
     }
 
     /// Starts all shards; the reader's ends of their queues.
-    fn start_shards(
-        &mut self,
-        start: &mut Start<'_>,
-        controls: &QueueSender<Control>,
-    ) -> Result<Vec<ShardQueue>, StartError> {
+    fn start_shards(&mut self, start: &mut Start<'_>) -> Result<Vec<ShardQueue>, StartError> {
         let site = Arc::new(machines::site(start.config));
         let survey = Arc::new(Survey::new(self.doorbells[..self.shards()].to_vec()));
         let mut queues = Vec::new();
         for index in (0..).take(self.shards()).map(ShardIndex) {
             let (queue, queue_end) = bounded(QUEUE_ITEMS);
+            let (controls, controls_end) = bounded(CONTROL_ITEMS);
             let (doorbell, counters) = (&self.doorbells[index.index()], &self.counters[index.index()]);
             queues.push(ShardQueue {
                 queue,
+                controls: controls_end,
                 doorbell: Arc::clone(doorbell),
                 counters: Arc::clone(counters),
                 bytes_max: start.config.limits.queue_bytes,
             });
-            let options =
+            let mut options =
                 machines::shard(start.config, index, start.epoch, &site, counters, &mut start.random);
             let parts = ShardParts {
                 index,
                 shard: Shard::new(options),
                 counters: Arc::clone(counters),
                 queue: queue_end,
-                controls: controls.clone(),
+                controls,
                 reader: Arc::clone(self.reader_doorbell()),
                 doorbell: Arc::clone(doorbell),
                 pages: Arc::clone(&self.pages),
@@ -161,7 +158,6 @@ impl Threads {
         start: &mut Start<'_>,
         counters: &Arc<ReaderCounters>,
         queues: Vec<ShardQueue>,
-        controls: QueueReceiver<Control>,
     ) -> Result<(), StartError> {
         let config = start.config;
         let shards = u16::try_from(self.shards()).expect("a bound in limits keeps it small");
@@ -178,7 +174,6 @@ impl Threads {
         let parts = ReaderParts {
             reader: Reader::new(options),
             shards: queues,
-            controls,
             dialer,
             doorbell: Arc::clone(self.reader_doorbell()),
             pages: Arc::clone(&self.pages),

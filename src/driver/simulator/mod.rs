@@ -175,14 +175,14 @@ impl World {
     }
 
     fn reader_turn(&mut self) {
-        loop {
-            if !self.reader.takes_control() {
+        while let Some(shard) = self.controls.front().map(Control::shard) {
+            if !self.reader.takes_control(shard) {
                 self.fill_queues();
-                if !self.reader.takes_control() {
+                if !self.reader.takes_control(shard) {
                     break;
                 }
             }
-            let Some(control) = self.controls.pop_front() else { break };
+            let control = self.controls.pop_front().expect("the front was looked at");
             self.reader.handle(self.now, ReaderInput::Control(control));
         }
         self.reader_tick();

@@ -112,10 +112,10 @@ fn a_burst_of_resumes_is_replayed_as_the_queue_takes_it() {
     rig.deliveries(0);
     let (mut answers, mut waits) = (Vec::new(), 0);
     for connection in 0..1_024 {
-        if !rig.reader.takes_control() {
+        if !rig.reader.takes_control(ShardIndex(0)) {
             waits += 1;
             answers.extend(rig.deliveries(0));
-            assert!(rig.reader.takes_control(), "with nothing left there is room");
+            assert!(rig.reader.takes_control(ShardIndex(0)), "with nothing left there is room");
         }
         rig.join_after(0, 0, "a", connection + 10, 2);
     }
@@ -126,15 +126,16 @@ fn a_burst_of_resumes_is_replayed_as_the_queue_takes_it() {
 }
 
 #[test]
-fn controls_wait_while_any_shard_has_more_than_half_of_its_spill() {
+fn a_shards_controls_wait_while_it_has_more_than_half_of_its_spill_and_no_other_shards_do() {
     let mut rig = live();
+    let takes = |rig: &Rig| [0, 1].map(|shard| rig.reader.takes_control(ShardIndex(shard)));
     let large = "x".repeat(1_500);
     rig.receive(rig.push, &messages(&[("b", &large)]));
-    assert!(rig.reader.takes_control());
+    assert_eq!(takes(&rig), [true, true]);
     rig.receive(rig.push, &messages(&[("b", &large)]));
-    assert!(!rig.reader.takes_control());
+    assert_eq!(takes(&rig), [false, true]);
     rig.deliveries(1);
-    assert!(!rig.reader.takes_control(), "another shard's room is none of its");
+    assert_eq!(takes(&rig), [false, true], "another shard's room is none of its");
     rig.reader.next_delivery(ShardIndex(0)).unwrap();
-    assert!(rig.reader.takes_control());
+    assert_eq!(takes(&rig), [true, true]);
 }
