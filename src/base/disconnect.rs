@@ -49,6 +49,8 @@ disconnects! {
     TailLimit = "tail-limit",
     /// The reader had as many channels as it takes; the client was told when to come back.
     ChannelLimit = "channel-limit",
+    /// The shard had as many connections as it takes; the client was told when to come back.
+    ConnectionLimit = "connection-limit",
     /// The stream had lasted as long as streams may (`sse.lifetime`); the client was told when to come back.
     Lifetime = "lifetime",
     /// courier is stopping.

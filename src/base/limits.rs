@@ -14,7 +14,7 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// How long a kept-alive connection may be silent between two requests. Beyond: closed, after twice as long at most.
     pub idle_timeout: Duration,
-    /// Connections of one shard, and the size of its ring's file table. Beyond: not accepted until one ends.
+    /// Connections of one shard. Beyond: streams are shed, which are complete and say when to come back.
     pub connections_per_shard: usize,
     /// Encoded bytes that a channel's log keeps for slow readers, per wire format. Beyond: the lapped are closed or passed over, as their rule says.
     pub lag_bytes: usize,
@@ -65,6 +65,8 @@ impl Default for Limits {
 
 /// Shards of one process. Beyond: `--shards` is refused.
 pub const SHARDS: usize = 1_024;
+/// Connections of one shard beyond its bound, to be told so, and for the admin side. Beyond: not accepted until one ends.
+pub const CONNECTIONS_SPARE: usize = 64;
 /// Field lines of one request head. Beyond: 431, as for a head of too many bytes.
 pub const HEAD_FIELDS: usize = 100;
 /// Channels of one connection (`too-many-channels`).

@@ -254,7 +254,7 @@ options! {
     LimitsIdleTimeout Some("limits.idle_timeout"), "limits-idle-timeout", Limits, duration(100, 3_600), Some("30s"),
         "How long a kept-alive connection may be silent between two requests. Beyond: closed.";
     LimitsConnectionsPerShard Some("limits.connections_per_shard"), "limits-connections-per-shard", Limits, count(1, 1 << 20), Some("1048576"),
-        "Connections of one shard. Beyond: accepted when one ends.";
+        "Connections of one shard. Beyond: new streams are told to come back later.";
     LimitsLagBytes Some("limits.lag_bytes"), "limits-lag-bytes", Limits, size(4 * KIB, GIB), Some("1MiB"),
         "How far a client may fall behind on one channel. Beyond: by the channel's rule, closed (it resumes by its last id) or told of a gap.";
     LimitsLogBytes Some("limits.log_bytes"), "limits-log-bytes", Limits, size(64 * KIB, 64 * GIB), Some("256MiB"),

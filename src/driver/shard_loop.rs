@@ -249,6 +249,11 @@ impl ShardLoop {
                 }
                 Output::GiveBackMemory => memory::give_back(),
                 Output::Notice(Notice::TlsOnPlainPort) => warn_of_tls(now),
+                Output::Notice(Notice::Full) => tracing::warn!(
+                    shard = self.parts.index.0,
+                    connections = self.parts.shard.connections(),
+                    "no room for new streams: raise RLIMIT_NOFILE or limits.connections_per_shard, or add shards"
+                ),
                 Output::StopListening => self.ring.stop_listening(),
                 Output::Drained => self.drained = true,
             }
@@ -302,7 +307,7 @@ impl Pauses {
             tracing::warn!(
                 shard = shard.0,
                 pauses = pauses - self.told,
-                "no room for new connections: raise RLIMIT_NOFILE or limits.connections_per_shard, or add shards"
+                "the kernel has no room for new connections: see fs.file-max and the memory that is left"
             );
             self.told = pauses;
             self.next = now.after(Duration::from_secs(60));

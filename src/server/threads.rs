@@ -127,6 +127,8 @@ impl Threads {
             });
             let mut options =
                 machines::shard(start.config, index, start.epoch, &site, counters, &mut start.random);
+            let ring = shard_ring(&start.config.limits, start.descriptors);
+            options.limits.connections_per_shard = connections(&start.config.limits, ring.slots);
             let parts = ShardParts {
                 index,
                 shard: Shard::new(options),
@@ -147,7 +149,6 @@ impl Threads {
                 cpus: self.placement.cpus(self.placement.shards[index.index()]),
                 reports: start.reports.clone(),
             };
-            let ring = shard_ring(&start.config.limits, start.descriptors);
             thread.start(move |thread| run_shard(thread, parts, ring, sockets))?;
         }
         Ok(queues)
@@ -355,7 +356,8 @@ fn run_reader(thread: &Thread, parts: ReaderParts, options: RingOptions, sockets
 
 /// Clients send little and often at once: many small buffers.
 fn shard_ring(limits: &Limits, descriptors: u64) -> RingOptions {
-    RingOptions { slots: slots(limits.connections_per_shard, descriptors), buffers: 256, buffer_bytes: 4_096 }
+    let wanted = limits.connections_per_shard + CONNECTIONS_SPARE;
+    RingOptions { slots: slots(wanted, descriptors), buffers: 256, buffer_bytes: 4_096 }
 }
 
 /// Redis sends much on one connection: few large buffers.
@@ -368,6 +370,13 @@ fn reader_ring(limits: &Limits, descriptors: u64) -> RingOptions {
 fn slots(wanted: usize, descriptors: u64) -> u32 {
     let slots = u64::try_from(wanted).unwrap_or(u64::MAX).min(descriptors).min(SLOTS_MAX);
     u32::try_from(slots).expect("the table's bound has 21 bits")
+}
+
+/// How many connections a table of so many slots has room for, with some to spare: where there are fewer slots than
+/// were wished for, a part of them.
+fn connections(limits: &Limits, slots: u32) -> usize {
+    let slots = slots as usize;
+    limits.connections_per_shard.min(slots - CONNECTIONS_SPARE.min(slots / 2))
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {

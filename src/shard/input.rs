@@ -109,4 +109,6 @@ pub struct AdminAnswer {
 pub enum Notice {
     /// A TLS handshake arrived on a plain port.
     TlsOnPlainPort,
+    /// A stream came when the shard had all the connections that it takes.
+    Full,
 }

@@ -110,8 +110,9 @@ pub struct Shard {
     lifetimes: Option<Sweep>,
     drain: Drain,
     drain_window: Duration,
-    /// When the operator was last told of TLS on a plain port.
+    /// When the operator was last told of TLS on a plain port, and that there are too many connections.
     tls_noticed: Option<Time>,
+    full_noticed: Option<Time>,
     /// The time that came with the present input, plan or settlement.
     now: Time,
 }
@@ -131,7 +132,7 @@ impl Shard {
             site,
             counters,
             random: Random::new(seed),
-            rows: Vec::with_capacity(limits.connections_per_shard),
+            rows: Vec::with_capacity(limits.connections_per_shard + limits::CONNECTIONS_SPARE),
             connections: 0,
             opened: 0,
             hub: Hub::new(Bounds {
@@ -163,6 +164,7 @@ impl Shard {
             drain: Drain::No,
             drain_window,
             tls_noticed: None,
+            full_noticed: None,
             now: Time::ZERO,
             limits,
         }

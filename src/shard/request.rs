@@ -141,7 +141,7 @@ impl Shard {
                 return Step::Wait;
             }
             Err(HeadError::Tls) => {
-                self.notice_tls();
+                self.notice(Notice::TlsOnPlainPort);
                 self.disconnect(slot, Disconnect::TlsOnPlainPort);
                 return Step::Over;
             }
@@ -156,6 +156,12 @@ impl Shard {
             Decision::Answer(answer) => self.answer(slot, answer),
             Decision::Stream(opening) if self.is_draining() => {
                 self.shed_request(slot, opening, Disconnect::Drain);
+                Step::Over
+            }
+            // Connections in progress count, this one among them.
+            Decision::Stream(opening) if self.connections > self.limits.connections_per_shard as u64 => {
+                self.notice(Notice::Full);
+                self.shed_request(slot, opening, Disconnect::ConnectionLimit);
                 Step::Over
             }
             Decision::Stream(opening) => {
@@ -186,10 +192,14 @@ impl Shard {
         }
     }
 
-    fn notice_tls(&mut self) {
-        if self.tls_noticed.is_none_or(|at| self.now.since(at) >= NOTICE_INTERVAL) {
-            self.tls_noticed = Some(self.now);
-            self.outputs.push_back(Output::Notice(Notice::TlsOnPlainPort));
+    fn notice(&mut self, notice: Notice) {
+        let noticed = match notice {
+            Notice::TlsOnPlainPort => &mut self.tls_noticed,
+            Notice::Full => &mut self.full_noticed,
+        };
+        if noticed.is_none_or(|at| self.now.since(at) >= NOTICE_INTERVAL) {
+            *noticed = Some(self.now);
+            self.outputs.push_back(Output::Notice(notice));
         }
     }
 
@@ -354,7 +364,7 @@ impl Shard {
     }
 }
 
-/// A port scanner fills no log.
+/// Neither a port scanner nor a crowd fills the log.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 /// What may lie in a buffer beside the head or body it is for: one read's worth of the next requests.
 const BUFFER_SLACK: usize = 64 * KIB;

@@ -90,6 +90,30 @@ fn tls_on_a_plain_port_is_closed_and_told_once_a_minute() {
 }
 
 #[test]
+fn a_stream_beyond_the_bound_of_connections_is_told_to_come_back_and_one_that_has_room_again_is_not() {
+    let mut bench = Bench::with(|options| options.limits.connections_per_shard = 2);
+    let first = bench.stream(0, "channel=a");
+    bench.stream(1, "channel=a");
+    bench.join_all(1);
+    bench.stream(2, "channel=a");
+    let page = bench.request(3, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    bench.flush();
+    assert!(bench.body(0).contains("id: ") && bench.body(1).contains("id: "), "nobody is evicted");
+    let body = bench.body(2);
+    assert!(body.starts_with("retry: ") && !body.contains("id: "), "{body}");
+    assert_eq!(bench.body(3), "<html>", "a short answer has room to spare");
+    assert_eq!(bench.disconnects(Disconnect::ConnectionLimit), 1);
+    assert_eq!(bench.outputs[0], "Notice(Full)");
+    for socket in [first, bench.shard.key(Slot(2)), page] {
+        bench.input(Input::HungUp { socket, cause: HangUp::Closed });
+    }
+    bench.stream(4, "channel=a");
+    bench.flush();
+    assert!(bench.body(4).contains("id: "));
+    assert_eq!(bench.disconnects(Disconnect::ConnectionLimit), 1);
+}
+
+#[test]
 fn a_published_body_goes_to_the_reader_and_its_outcome_to_the_client() {
     let mut bench = Bench::new();
     let head = "POST /publish?channel=demo HTTP/1.1\r\nHost: localhost:8080\r\nContent-Length: 5\r\n\r\n";
