@@ -64,7 +64,7 @@ fn summary<'a>(run: &'a serde_json::Value, contender: &str) -> &'a serde_json::V
 }
 
 #[test]
-fn every_test_that_the_fault_tables_name_is_one_and_every_fault_of_redis_has_its_row() {
+fn every_test_that_the_fault_tables_name_is_one_and_every_fault_has_its_row() {
     let text = read(&root().join("docs/reliability.md"));
     let named = named_tests(&text);
     let mut tests = BTreeSet::new();
@@ -76,8 +76,10 @@ fn every_test_that_the_fault_tables_name_is_one_and_every_fault_of_redis_has_its
     }
     let absent: Vec<_> = named.difference(&tests).collect();
     assert!(absent.is_empty(), "there is no such test: {absent:#?}");
-    for module in ["connections", "network", "process", "rights"] {
-        let prefix = format!("redis_trouble::{module}::");
+    let redis =
+        ["connections", "network", "process", "rights"].map(|module| format!("redis_trouble::{module}::"));
+    let own = ["crowd", "standstill", "stop"].map(|module| format!("own_faults::{module}::"));
+    for prefix in redis.into_iter().chain(own) {
         let mut faults = tests.iter().filter(|test| test.starts_with(&prefix)).peekable();
         assert!(faults.peek().is_some(), "{prefix}");
         let without_row: Vec<_> = faults.filter(|test| !named.contains(*test)).collect();

@@ -166,6 +166,29 @@ fn silence_is_broken_by_a_ping_on_each_link() {
     assert_eq!((rig.sent(), rig.outputs()), (String::new(), String::new()));
 }
 
+/// As after a process that was stopped: a driver gives what has come in before it looks at the clock's deadlines.
+#[test]
+fn a_clock_that_jumps_forward_or_steps_back_loses_no_link_that_answers() {
+    let mut rig = Rig::up();
+    let began = rig.now;
+    rig.pass(Duration::from_secs(10));
+    assert_eq!(rig.sent(), "PING / PING");
+    rig.now = began.after(Duration::from_secs(30 * 24 * 3_600));
+    for link in [rig.push, rig.ask] {
+        rig.receive(link, b"+PONG\r\n");
+    }
+    rig.go(Input::Tick);
+    assert_eq!((rig.sent(), rig.outputs()), (String::new(), String::new()));
+    rig.now = began;
+    rig.go(Input::Tick);
+    rig.join(0, 0, "a", 1);
+    assert_eq!(rig.sent(), "SUBSCRIBE a");
+    rig.receive(rig.push, &subscribed(&["a"]));
+    rig.receive(rig.push, &messages(&[("a", "x")]));
+    assert_eq!(rig.deliveries(0), ["joined c1 k0 @1 []", "batch 2:k0:x"]);
+    assert_eq!(rig.outputs(), "");
+}
+
 #[test]
 fn half_a_frame_and_then_silence_ends_the_link() {
     let mut rig = Rig::up();

@@ -147,6 +147,30 @@ fn a_quiet_stream_gets_a_heartbeat_within_the_interval_and_a_busy_one_none() {
 }
 
 #[test]
+fn a_clock_that_jumps_forward_or_steps_back_disconnects_nobody() {
+    let mut bench = Bench::with(|options| options.heartbeat = Duration::from_secs(16));
+    let began = bench.now;
+    bench.stream(1, "channel=a");
+    let (channel, ..) = bench.asked("a");
+    bench.join_all(0);
+    bench.body(1);
+    let month = Duration::from_secs(30 * 24 * 3_600);
+    for (now, position, heartbeats) in
+        [(began.after(month), 1, ":\n\n"), (began, 2, ""), (began.after(month * 2), 3, ":\n\n")]
+    {
+        bench.now = now;
+        bench.input(Input::Tick);
+        bench.flush();
+        assert_eq!(bench.body(1), heartbeats, "one for all that time");
+        bench.publish(&[(channel, position, "x")]);
+        bench.flush();
+        assert_eq!(bench.body(1), format!("data: x\nid: {EPOCH}.{position}\n\n"));
+    }
+    assert_eq!(bench.shard.connections(), 1);
+    assert_eq!(bench.outputs, [""; 0]);
+}
+
+#[test]
 fn tails_are_bounded_together() {
     let mut bench = Bench::with(|options| options.limits.tail_bytes = 1_000);
     for slot in 0..20 {
