@@ -3,7 +3,7 @@
 FEATURES := --workspace --features courier/simulator
 # How many courses of events `make sim` tries, and what `make loadtest` measures.
 SEEDS ?= 1000
-ARGUMENTS ?= --help
+ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
 
@@ -46,5 +46,9 @@ instructions: ## Instructions per delivery, connection and heartbeat in user spa
 	./scripts/instructions
 
 .PHONY: loadtest
-loadtest: ## The load generator against a courier that runs (make loadtest ARGUMENTS="fanout --help").
+loadtest: ## Measures every scenario beside the peers that are installed, in 15 minutes (or one: make loadtest ARGUMENTS="fanout --help").
+ifeq ($(ARGUMENTS),)
+	./scripts/loadtest-table
+else
 	cargo run --release --locked --package loadtest -- $(ARGUMENTS)
+endif

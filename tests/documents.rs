@@ -25,37 +25,68 @@ fn the_numbers_of_the_readme_are_those_of_the_committed_runs() {
     let run = |name: &str| -> serde_json::Value {
         serde_json::from_str(&read(&root().join("loadtest/results").join(name))).expect("a run is JSON")
     };
-    let fanout = run("fanout.json");
-    for (row, contender) in [
-        ("courier", "courier"),
-        ("bare loop of io_uring sends", "io_uring loop"),
-        ("bare loop of `send(2)`", "send(2) loop"),
-    ] {
-        let summary = summary(&fanout, contender);
-        let cost = &summary["cpu_nanos_per_delivery"];
-        let micros = |key: &str| cost[key].as_f64().expect("a number") / 1_000.0;
-        let (median, least, greatest) = (micros("median"), micros("least"), micros("greatest"));
-        let line = format!("| {row} | {median:.2} us ({least:.2} to {greatest:.2}) |");
-        assert!(readme.contains(&line), "the committed run says: {line}");
-        assert_eq!(summary["delivered"], summary["expected"]);
-        assert_eq!(summary["delivered"], 1_080_000);
-    }
-    let idle = run("idle.json");
-    let courier = summary(&idle, "courier");
-    let median = |key: &str| courier[key]["median"].as_f64().expect("a number");
-    let (bytes, after) =
-        (median("user_bytes_per_connection"), median("user_bytes_per_connection_after_messages"));
-    let mebibytes = median("user_bytes_without_connections") / 1_048_576.0;
-    let milliseconds = median("rest_cpu_seconds") * 1_000.0;
-    assert_eq!(median("rest_runs"), 0.0, "none of its threads ran");
     for figure in [
-        format!("{bytes:.0} bytes of memory"),
-        format!("({after:.0} when"),
-        format!("{mebibytes:.1} MiB before"),
-        format!("{milliseconds:.1} ms of CPU"),
-    ] {
+        row("CPU of a delivery, one message to 18,000", &run("fanout.json"), |summary| {
+            spread(&summary["cpu_nanos_per_delivery"], 1e-3, 2, " us")
+        }),
+        row("connections accepted, answered, subscribed per CPU-second", &run("connect.json"), |summary| {
+            spread(&summary["connections_per_cpu_second"], 1e-3, 1, " k")
+        }),
+        firehose(&run("firehose.json")),
+        latency(&run("latency.json")),
+        spread(&summary(&run("spread.json"), "courier")["cpu_nanos_per_delivery"], 1e-3, 1, " us"),
+    ]
+    .into_iter()
+    .chain(idle(&run("idle.json")))
+    {
         assert!(readme.contains(&figure), "the committed run says: {figure}");
     }
+    for name in ["fanout", "connect", "firehose", "latency", "spread"] {
+        for summary in run(&format!("{name}.json"))["summaries"].as_array().expect("a run has summaries") {
+            assert_eq!(summary["delivered"], summary["expected"], "{name}: {}", summary["contender"]);
+        }
+    }
+}
+
+/// A row of the table: courier, the io_uring loop, nchan.
+fn row(what: &str, run: &serde_json::Value, cell: impl Fn(&serde_json::Value) -> String) -> String {
+    let cells = ["courier", "io_uring loop", "nchan"].map(|contender| cell(summary(run, contender)));
+    format!("| {what} | {} |", cells.join(" | "))
+}
+
+/// `median (least to greatest)`.
+fn spread(figure: &serde_json::Value, factor: f64, digits: usize, unit: &str) -> String {
+    let [median, least, greatest] =
+        ["median", "least", "greatest"].map(|key| figure[key].as_f64().expect("a number") * factor);
+    format!("{median:.digits$}{unit} ({least:.digits$} to {greatest:.digits$})")
+}
+
+fn firehose(run: &serde_json::Value) -> String {
+    let courier = summary(run, "courier");
+    let millions = spread(&courier["deliveries_per_cpu_second"], 1e-6, 1, " million");
+    let p99 = courier["latency"]["p99_ms"].as_f64().expect("a number");
+    format!("{millions} deliveries per CPU-second, 99 of 100 within {p99:.1} ms")
+}
+
+fn latency(run: &serde_json::Value) -> String {
+    let cell = |contender| {
+        ["p50_ms", "p99_ms", "p999_ms"]
+            .map(|key| format!("{:.2}", summary(run, contender)["latency"][key].as_f64().expect("a number")))
+            .join(", ")
+    };
+    format!("{} ms; nchan {} ms", cell("courier-redis"), cell("nchan-redis"))
+}
+
+fn idle(run: &serde_json::Value) -> [String; 4] {
+    let courier = summary(run, "courier");
+    let median = |key: &str| courier[key]["median"].as_f64().expect("a number");
+    assert_eq!(median("rest_runs"), 0.0, "none of its threads ran");
+    [
+        format!("{:.0} bytes of memory", median("user_bytes_per_connection")),
+        format!("({:.0} when", median("user_bytes_per_connection_after_messages")),
+        format!("{:.1} MiB before", median("user_bytes_without_connections") / 1_048_576.0),
+        format!("{:.1} ms of CPU", median("rest_cpu_seconds") * 1_000.0),
+    ]
 }
 
 fn summary<'a>(run: &'a serde_json::Value, contender: &str) -> &'a serde_json::Value {
