@@ -276,6 +276,9 @@ impl Shard {
                 if is_unknown {
                     notices.push(Notice { name, from: None, reason: GapReason::UnknownEpoch });
                 } else if let Some(JoinGap { from, reason }) = gap {
+                    // An early head has promised what comes behind its id.
+                    let promised = early.filter(|_| was_late && here.is_none());
+                    let from = promised.map_or(from, |promised| from.min(promised));
                     notices.push(Notice { name, from: Some(from), reason });
                 } else if was_late && here.is_none() {
                     notices.push(Notice { name, from: early, reason: GapReason::UpstreamDown });

@@ -178,6 +178,25 @@ fn the_head_goes_out_after_two_seconds_and_what_was_missed_until_the_join_is_a_g
 }
 
 #[test]
+fn a_gap_behind_an_early_head_begins_where_the_head_said_so() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b");
+    let (a, socket, _) = bench.asked("a");
+    let (b, ..) = bench.asked("b");
+    bench.joined(socket, a, 3, Vec::new(), None);
+    bench.now = bench.shard.waits.next().unwrap();
+    bench.input(Input::Tick);
+    bench.publish(&[(a, 4, "four")]);
+    let gap = JoinGap { from: Position(9), reason: GapReason::UpstreamDown };
+    bench.joined(socket, b, 9, Vec::new(), Some(gap));
+    bench.flush();
+    let expected = "retry: 2000\nid: a.3\n\n\
+                    event: courier-gap\ndata: {\"channel\":\"b\",\"from\":\"a.3\",\"reason\":\"upstream-down\"}\n\
+                    id: a.3\n\ndata: four\nid: a.4\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
 fn a_channel_that_redis_forbids_is_stated_and_the_others_go_on() {
     let mut bench = Bench::new();
     bench.stream(1, "channel=a&channel=secret");
