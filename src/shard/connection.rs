@@ -202,6 +202,8 @@ impl Shard {
     pub(super) fn count_subscriptions(&self) {
         self.counters.cells.subscriptions.set(self.hub.subscription_count() as u64);
         self.counters.cells.channels.set(self.hub.channel_count() as u64);
+        // The last subscription of a stream takes its log with it.
+        self.counters.cells.log_bytes.set(self.hub.log_bytes() as u64);
     }
 
     /// Gives a connection bytes that go first. Ends it if all tails together are at their bound.
