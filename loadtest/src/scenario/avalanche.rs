@@ -124,8 +124,9 @@ fn round(bench: &Bench, arguments: &AvalancheArguments, contender: &Contender) -
     let (gone, again) = restart(&mut server, arguments)?;
     let window = bench.window(&server, &swarm)?;
     bench.progress.step();
-    let returns = swarm.wait_for_returns(arguments.within + RETURN_PATIENCE, |returns| {
-        bench.progress.say(&format!("{} are not back", returns.missing));
+    let (all, patience) = (connections as u64, arguments.within + RETURN_PATIENCE);
+    let returns = swarm.wait_for_returns(all, patience, |returns| {
+        bench.progress.say(&format!("{} of {all} are back", returns.returned));
     })?;
     let usage = window.close()?;
     bench.progress.step();
@@ -134,7 +135,7 @@ fn round(bench: &Bench, arguments: &AvalancheArguments, contender: &Contender) -
     server.check()?;
     let listen_drops = listen_drops().saturating_sub(drops);
     let times = Times { signalled, gone, again };
-    conclude(swarm, times, connections, listen_drops, usage, returns.missing)
+    conclude(swarm, times, connections, listen_drops, usage, all - returns.returned)
 }
 
 /// Moments of the monotonic clock.

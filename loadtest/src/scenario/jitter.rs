@@ -121,7 +121,7 @@ fn round(bench: &Bench, arguments: &JitterArguments, contender: &Contender) -> R
     swarm.set_cutting(false)?;
     bench.progress.say("until all are back");
     let away_at_most = Duration::from_micros(resume.away_micros);
-    swarm.wait_for_returns(away_at_most + arguments.common.patience, |_| {})?;
+    swarm.wait_for_returns(0, away_at_most + arguments.common.patience, |_| {})?;
     swarm.wait_for(published, arguments.common.patience)?;
     publisher.look_at_replies()?;
     server.check()?;

@@ -187,9 +187,11 @@ impl Swarm {
         Ok(sum)
     }
 
-    /// Waits until everybody is there and has caught up, or `patience` ends; how it stands then.
+    /// Waits until everybody is there and has caught up, and `returned` of them have come back since the mark, or
+    /// `patience` ends; how it stands then. Who has not noticed yet that its stream is over seems to be there.
     pub fn wait_for_returns(
         &mut self,
+        returned: u64,
         patience: Duration,
         mut on_progress: impl FnMut(&Returns),
     ) -> Result<Returns, Trouble> {
@@ -197,7 +199,8 @@ impl Swarm {
         loop {
             let returns = self.returns()?;
             on_progress(&returns);
-            if returns.missing == 0 || Instant::now() >= deadline {
+            let is_all = returns.missing == 0 && returns.returned >= returned;
+            if is_all || Instant::now() >= deadline {
                 return Ok(returns);
             }
             std::thread::sleep(RETURNS_INTERVAL);

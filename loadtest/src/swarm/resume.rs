@@ -36,6 +36,8 @@ pub struct Memory {
     pub has_joined: bool,
     /// When its timer is due; any other time is that of an earlier one.
     due_nanos: u64,
+    /// Whether it has come back since the last mark.
+    has_returned: bool,
     /// Gaps that it was told of since the last mark.
     gaps: u32,
     /// True from a stated gap to the next message: what is missing between them was stated.
@@ -68,6 +70,8 @@ enum Stage {
 pub struct Returns {
     /// Subscribers that have no stream at present, or have not caught up.
     pub missing: u64,
+    /// Subscribers that have come back since the mark, and have a stream.
+    pub returned: u64,
     /// Streams that subscribers cut, and streams that the server ended or broke.
     pub cut: u64,
     pub ended: u64,
@@ -126,6 +130,7 @@ impl Returns {
     /// Adds another process's counts; the latencies are merged by whoever shows them.
     pub fn add(&mut self, other: &Self) {
         self.missing += other.missing;
+        self.returned += other.returned;
         self.cut += other.cut;
         self.ended += other.ended;
         self.refused += other.refused;
@@ -177,6 +182,7 @@ impl Memory {
         if let (true, Stage::Dialling { away_nanos, since_nanos, target }) = (is_told, self.stage) {
             let now = now();
             counts.counts.resumed += 1;
+            self.has_returned = true;
             counts.away.record(now.saturating_sub(away_nanos));
             counts.back.record(now.saturating_sub(counts.mark_nanos));
             self.stage = if next < target { Stage::CatchingUp { since_nanos, target } } else { Stage::There };
@@ -236,7 +242,9 @@ impl Returning {
     }
 
     pub fn mark(&mut self) {
-        self.memories.iter_mut().for_each(|memory| memory.gaps = 0);
+        for memory in &mut self.memories {
+            (memory.gaps, memory.has_returned) = (0, false);
+        }
     }
 
     /// From now on streams are cut, as if that had been so for long; or no more, and who is away comes back.
@@ -316,6 +324,8 @@ impl Returning {
     pub fn returns(&self, counts: &Counts) -> Returns {
         let mut returns = counts.counts.clone();
         returns.missing = self.memories.iter().filter(|memory| memory.is_behind()).count() as u64;
+        let is_back = |memory: &&Memory| memory.has_returned && !memory.is_behind();
+        returns.returned = self.memories.iter().filter(is_back).count() as u64;
         for memory in self.memories.iter().filter(|memory| memory.has_joined) {
             returns.told[usize::try_from(memory.gaps).unwrap_or(usize::MAX).min(2)] += 1;
         }
@@ -394,6 +404,9 @@ mod tests {
         returning.open(0, 13 * SECOND);
         returning.memory(0).read(b"id: e.1\n\n", 1, &mut counts, || 13 * SECOND);
         let returns = returning.returns(&counts);
+        assert_eq!(returns.returned, 1);
+        returning.mark();
+        assert_eq!(returning.returns(&counts).returned, 0, "nobody has come back since");
         assert_eq!((returns.ended, returns.refused, returns.resumed, returns.missing), (1, 1, 1, 0));
         assert_eq!(counts.away.percentiles().unwrap().samples, 1);
         assert!(
