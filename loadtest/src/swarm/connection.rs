@@ -83,8 +83,10 @@ impl Connection {
                         if let Err(reason) = form.read(&buffer[..count], events, body, check) {
                             return self.end(reason.to_owned());
                         }
-                        // A short read has emptied the socket (epoll(7)); what comes now is reported anew.
-                        if !opened && (count < buffer.len() || !is_drained) {
+                        // A short read has emptied the socket (epoll(7)); what comes now is reported anew. But an end
+                        // that came together with these bytes is not: who comes back has to know of it.
+                        let is_emptied = count < buffer.len() && check.memory.is_none();
+                        if !opened && (is_emptied || !is_drained) {
                             return Step::Unchanged;
                         }
                     }
