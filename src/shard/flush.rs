@@ -109,7 +109,7 @@ impl Shard {
         self.unsent = troubles;
         self.counters.cells.sent_bytes.add(sent_bytes);
         while let Some(slot) = self.again.pop() {
-            if self.rows[slot.index()].state == State::Live {
+            if matches!(self.rows[slot.index()].state, State::Live | State::Joining(_)) {
                 self.queue(slot);
             }
         }
@@ -182,16 +182,27 @@ impl Shard {
         self.send(slot, Source::Scratch { start: small(start) }, length)
     }
 
-    /// All that is owed, and the words that end a stream.
+    /// What is owed, as much as one send gathers; behind the last of it, the words that end a stream. So a client that is
+    /// far behind and takes little puts no more into the tails than any other.
     fn plan_closing(&mut self, slot: Slot) -> Send {
         let mut scratch = std::mem::take(&mut self.scratch);
         let start = scratch.len();
         let mut frames = 0;
-        while let Some(gathered) = self.gather_first(slot, None, &mut scratch) {
-            frames += gathered.messages();
+        let is_all = loop {
+            if scratch.len() - start >= limits::GATHER_BYTES {
+                break false;
+            }
+            match self.gather_first(slot, None, &mut scratch) {
+                Some(gathered) => frames += gathered.messages(),
+                None => break true,
+            }
+        };
+        if is_all {
+            let reason = if self.is_draining() { Disconnect::Drain } else { Disconnect::Lifetime };
+            self.close_stream(slot, reason, &mut scratch);
+        } else {
+            self.again.push(slot);
         }
-        let reason = if self.is_draining() { Disconnect::Drain } else { Disconnect::Lifetime };
-        self.close_stream(slot, reason, &mut scratch);
         let length = scratch.len() - start;
         self.scratch = scratch;
         self.counters.cells.messages_delivered.add(frames);

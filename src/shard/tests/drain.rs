@@ -205,3 +205,31 @@ fn where_it_is_asked_for_what_cannot_be_served_now_is_refused_with_503() {
     busy(&mut bench, 201);
     assert_eq!(bench.disconnects(Disconnect::ChannelLimit) + bench.disconnects(Disconnect::Drain), 2);
 }
+
+#[test]
+fn streams_that_are_far_behind_when_they_end_get_everything_and_do_not_fill_the_tails() {
+    let (mut bench, a) = with_streams(5, |options| options.limits.tail_bytes = 512 * limits::KIB);
+    (0..5).for_each(|slot| {
+        bench.room.insert(slot, 10);
+    });
+    let text = "x".repeat(1_000);
+    let messages: Vec<_> = (1..=200).map(|position| (a, position, text.as_str())).collect();
+    bench.publish(&messages);
+    bench.input(Input::Drain);
+    bench.flush();
+    assert!(bench.shard.tails.bytes() <= 5 * (limits::GATHER_BYTES + 2_000), "{}", bench.shard.tails.bytes());
+    bench.room.clear();
+    for slot in 0..5 {
+        let socket = bench.shard.key(Slot(slot));
+        bench.input(Input::Writable { socket });
+    }
+    while bench.shard.has_work() {
+        bench.flush();
+    }
+    for slot in 0..5 {
+        let body = bench.body(slot);
+        assert_eq!(body.matches(text.as_str()).count(), 200);
+        assert!(body.rsplit("\n\n").nth(1).unwrap().starts_with("retry: "));
+    }
+    assert_eq!((bench.disconnects(Disconnect::Drain), bench.disconnects(Disconnect::TailLimit)), (5, 0));
+}
