@@ -34,8 +34,8 @@ loom: ## Every interleaving of the doorbell protocol between reader and shards.
 	RUSTFLAGS="--cfg loom" cargo test --lib --release --target-dir target/loom --locked parking
 
 .PHONY: sim
-sim: ## The simulator with SEEDS random schedules (make sim SEEDS=5000).
-	SEEDS=$(SEEDS) cargo test $(FEATURES) --locked --test simulation -- --nocapture
+sim: ## The simulator, optimised, with SEEDS random schedules (make sim SEEDS=1000000).
+	SEEDS=$(SEEDS) cargo test --profile sim --features simulator --locked --test simulation whatever -- --nocapture
 
 .PHONY: reference
 reference: ## Writes the generated pages under docs/ and the example file from the tables in the code.

@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::access::Rules;
+use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::limits::{BROKER_BUFFER_BYTES, BROKER_OUTPUT_BYTES, Limits};
 use crate::base::position::Epoch;
@@ -234,6 +235,11 @@ impl Reader {
             Source::Redis(redis) => redis.sent(socket, bytes),
             Source::Embedded(broker) => broker.sent(socket, bytes),
         }
+    }
+
+    /// Which shards are routed which channels, for checks against the shards' own view.
+    pub fn routed(&self) -> impl Iterator<Item = (&ChannelName, ShardIndex)> {
+        self.relay.routed()
     }
 
     /// When `Input::Tick` is wanted, at the latest.

@@ -298,6 +298,12 @@ impl Relay {
         delivery
     }
 
+    /// Each channel with each shard that it is routed to.
+    pub(super) fn routed(&self) -> impl Iterator<Item = (&ChannelName, ShardIndex)> {
+        let named = self.channels.ids().filter_map(|id| Some((id, &self.channels.get(id)?.name)));
+        named.flat_map(|(id, name)| self.router.routes(id).iter().map(move |route| (name, route.shard)))
+    }
+
     /// Whether large answers to the shard have room.
     pub(super) fn takes_control(&self, shard: ShardIndex) -> bool {
         self.router.has_room(shard)

@@ -237,6 +237,18 @@ impl Shard {
         self.connections
     }
 
+    /// What is kept beside rows and logs: requests, joins, bytes of bodies and tails, subscriptions. Zero when everybody
+    /// has gone.
+    pub fn leftovers(&self) -> usize {
+        let slabs = self.requests.len() + self.joins.len() + self.hub.subscription_count();
+        slabs + self.body_bytes + self.tails.bytes()
+    }
+
+    /// Controls that came back from a full queue and wait to be offered again.
+    pub fn controls_waiting(&self) -> usize {
+        self.returned.len()
+    }
+
     fn delivery(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Batch(batch) => self.batch(&batch),

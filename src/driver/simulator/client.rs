@@ -1,89 +1,78 @@
-//! A client and what it holds courier to: of each channel every message, in order, once, or a stated gap.
-//!
-//! Messages of a channel are numbered from 1. A client that has heard message 5 of a channel must hear 6 next, also
-//! after it was cut off and came back with its last id, unless a gap was stated for that channel in between. A client
-//! that comes anew must hear, of what is published after its stream has opened, the first. Ids rise.
+//! A client: connects, says its request piece by piece, reads when it feels like it, goes away, comes back in every way
+//! that a client can ask for a stream. What it is told goes to its [`Witness`].
 
+use crate::base::number::index;
 use crate::base::random::Random;
 use crate::base::socket::Slot;
-use crate::wire::sse_parser::{Event, Parser};
+use crate::base::time::Time;
 
-use super::redis::channel_name;
+use super::causes::{Causes, Circumstances};
+use super::order::{Order, channel_name};
+use super::witness::{Begin, Format, Witness};
 
 #[derive(Debug)]
 pub(super) struct Client {
-    number: u64,
-    /// The channels it wants, by index.
-    channels: Vec<Wanted>,
+    pub(super) witness: Witness,
     /// The shard and slot it is connected to.
     pub(super) place: Option<(usize, Slot)>,
+    connected_at: Time,
     to_say: Vec<u8>,
     head: Vec<u8>,
-    in_head: bool,
-    parser: Parser,
-    last_id: Option<String>,
-    last_position: u64,
-    /// No longer hangs up on its own.
+    answer: Answer,
+    channels: usize,
+    /// No longer hangs up or changes its mind on its own.
     pub(super) rested: bool,
-    pub(super) messages: u64,
-    pub(super) gaps: u64,
+    /// Has left for good.
+    pub(super) retired: bool,
 }
 
-#[derive(Debug)]
-struct Wanted {
-    channel: usize,
-    heard: Heard,
-    /// A gap was stated since the last message.
-    excused: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Heard {
-    /// The stream has not opened.
-    Nothing,
-    /// The stream opened when so many messages had been published.
-    Opened(u64),
-    /// The last message was this.
-    Message(u64),
+/// What the server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Head,
+    Stream,
+    /// It dawdled, or cannot be served now: a short answer, and the end.
+    Refused,
 }
 
 impl Client {
-    pub(super) fn new(number: u64, channels: usize, random: &mut Random) -> Self {
-        let mut wanted = Vec::new();
-        for channel in 0..channels {
-            if random.below(2) == 0 || (wanted.is_empty() && channel + 1 == channels) {
-                wanted.push(Wanted { channel, heard: Heard::Nothing, excused: false });
-            }
-        }
+    pub(super) fn new(seed: u64, number: u64, channels: usize, random: &mut Random) -> Self {
+        let format = Format::ALL[index(random.below(Format::ALL.len() as u64))];
+        let mut witness = Witness::new(format!("seed {seed}, client {number}"), format);
+        witness.want(any_channels(channels, random));
         Self {
-            number,
-            channels: wanted,
+            witness,
             place: None,
+            connected_at: Time::ZERO,
             to_say: Vec::new(),
             head: Vec::new(),
-            in_head: true,
-            parser: Parser::new("", 1 << 20),
-            last_id: None,
-            last_position: 0,
+            answer: Answer::Head,
+            channels,
             rested: false,
-            messages: 0,
-            gaps: 0,
+            retired: false,
         }
     }
 
     /// Connects; true if it resumes.
-    pub(super) fn connect(&mut self, place: (usize, Slot)) -> bool {
+    pub(super) fn connect(
+        &mut self,
+        now: Time,
+        place: (usize, Slot),
+        order: &Order,
+        random: &mut Random,
+    ) -> bool {
         self.place = Some(place);
-        let query: Vec<String> =
-            self.channels.iter().map(|wanted| format!("channel={}", channel_name(wanted.channel))).collect();
-        let resume = self.last_id.as_ref().map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
-        let request =
-            format!("GET /events?format=event&{} HTTP/1.1\r\nHost: courier\r\n{resume}\r\n", query.join("&"));
+        self.connected_at = now;
+        if !self.rested && random.below(4) == 0 {
+            self.witness.want(any_channels(self.channels, random));
+        }
+        let begin = self.any_begin(random);
+        let request = self.request(begin, random);
+        self.witness.connects(begin, order);
         self.to_say = request.into_bytes();
         self.head.clear();
-        self.in_head = true;
-        self.parser = Parser::new(self.last_id.as_deref().unwrap_or_default(), 1 << 20);
-        self.last_id.is_some()
+        self.answer = Answer::Head;
+        begin == Begin::Resume
     }
 
     /// The connection there has ended, if it still is this client's.
@@ -101,109 +90,107 @@ impl Client {
     /// Some more of its request.
     pub(super) fn speak(&mut self, random: &mut Random) -> Vec<u8> {
         let most = random.below(self.to_say.len() as u64 + 1);
-        self.to_say.drain(..usize::try_from(most).expect("at most what is left")).collect()
+        self.to_say.drain(..index(most)).collect()
     }
 
-    pub(super) fn hear(&mut self, bytes: &[u8], published: &[u64], seed: u64) {
+    pub(super) fn hear(&mut self, now: Time, bytes: &[u8], order: &Order, causes: &Causes, may_refuse: bool) {
         let mut body = bytes;
-        if self.in_head {
-            for (at, &byte) in bytes.iter().enumerate() {
+        if self.answer == Answer::Head {
+            let end = bytes.iter().position(|&byte| {
                 self.head.push(byte);
-                if self.head.ends_with(b"\r\n\r\n") {
-                    let head = String::from_utf8_lossy(&self.head);
-                    if head.starts_with("HTTP/1.1 408 ") {
-                        // It dawdled; what follows is the answer's body, and the end.
-                        self.head.clear();
-                        return;
-                    }
-                    assert!(head.starts_with("HTTP/1.1 200 "), "{}: {head}", self.name(seed));
-                    self.in_head = false;
-                    body = &bytes[at + 1..];
-                    break;
+                self.head.ends_with(b"\r\n\r\n")
+            });
+            let Some(end) = end else { return };
+            self.answer = self.judge_head(may_refuse);
+            body = &bytes[end + 1..];
+        }
+        if self.answer == Answer::Stream {
+            let circumstances = Circumstances { age: now.since(self.connected_at) };
+            self.witness.hear(body, order, causes, circumstances);
+        }
+    }
+
+    /// The server has ended the connection with a FIN, and everything was read.
+    pub(super) fn check_end(&self) {
+        if self.answer == Answer::Stream {
+            self.witness.check_last_words();
+        }
+    }
+
+    pub(super) fn has_opened(&self) -> bool {
+        self.place.is_some() && self.witness.has_opened()
+    }
+
+    fn judge_head(&self, may_refuse: bool) -> Answer {
+        let head = String::from_utf8_lossy(&self.head);
+        match head.split(' ').nth(1) {
+            Some("200") => {
+                assert!(
+                    head.contains("\r\nContent-Type: text/event-stream"),
+                    "{}: {head}",
+                    self.witness.name
+                );
+                Answer::Stream
+            }
+            Some("408") => Answer::Refused,
+            Some("503") if may_refuse => Answer::Refused,
+            _ => panic!("{}: {head}", self.witness.name),
+        }
+    }
+
+    fn any_begin(&self, random: &mut Random) -> Begin {
+        if self.rested && self.witness.seen.is_some() {
+            return Begin::Resume;
+        }
+        match (random.below(24), self.witness.seen.is_some()) {
+            (0, _) => Begin::Foreign,
+            (1..3, _) => Begin::Live,
+            (3..5, _) => Begin::Earliest,
+            (5..7, _) => Begin::Last(u32::try_from(random.below(6)).expect("a few")),
+            (_, true) => Begin::Resume,
+            (_, false) => Begin::Live,
+        }
+    }
+
+    fn request(&self, begin: Begin, random: &mut Random) -> String {
+        let witness = &self.witness;
+        let mut query = vec![format!("format={}", witness.format.name())];
+        query.extend(
+            witness.channels.iter().map(|wanted| format!("channel={}", channel_name(wanted.channel))),
+        );
+        let mut header = String::new();
+        let id = witness.seen.as_ref().map_or("", |seen| &seen.id);
+        let said = match begin {
+            Begin::Live => None,
+            Begin::Resume => Some(id),
+            Begin::Foreign => Some("zzz.17"),
+            Begin::Earliest => Some("earliest"),
+            Begin::Last(count) => {
+                query.push(format!("history={count}"));
+                None
+            }
+        };
+        match said {
+            Some(id) if random.below(2) == 0 => {
+                header = format!("Last-Event-ID: {id}\r\n");
+                // An EventSource repeats its URL: what stands there is older, and the header counts.
+                if random.below(2) == 0 {
+                    query.extend(["last_event_id=earliest".to_owned(), "history=3".to_owned()]);
                 }
             }
-            if self.in_head {
-                return;
-            }
+            Some(id) if random.below(2) == 0 => query.push(format!("lastEventId={id}")),
+            Some(id) => query.push(format!("last_event_id={id}")),
+            None => {}
         }
-        let mut events = Vec::new();
-        self.parser.feed(body, &mut events).expect("blocks are small");
-        for event in events {
-            self.check(&event, published, seed);
-        }
-        let id = self.parser.last_event_id();
-        if !id.is_empty() && self.last_id.as_deref() != Some(id) {
-            // The first id is the stream's opening.
-            self.last_id = Some(id.to_owned());
-        }
-        if self.last_id.is_some() {
-            for wanted in &mut self.channels {
-                if let Heard::Nothing = wanted.heard {
-                    wanted.heard = Heard::Opened(published[wanted.channel]);
-                }
-            }
-        }
+        format!("GET /events?{} HTTP/1.1\r\nHost: courier\r\n{header}\r\n", query.join("&"))
     }
+}
 
-    fn check(&mut self, event: &Event, published: &[u64], seed: u64) {
-        let name = self.name(seed);
-        let position: u64 =
-            event.id.split_once('.').expect("an id has a dot").1.parse().expect("an id has a number");
-        if event.event == "courier-gap" {
-            assert!(position >= self.last_position, "{name}: a gap's id {} falls back", event.id);
-            self.last_position = position;
-            self.gaps += 1;
-            let gap: serde_json::Value = serde_json::from_str(&event.data).expect("a gap is JSON");
-            let channel = gap["channel"].as_str().expect("a gap names its channel");
-            let wanted = self.channels.iter_mut().find(|wanted| channel_name(wanted.channel) == channel);
-            wanted.expect("a gap is of a channel that is listened to").excused = true;
-            return;
-        }
-        assert!(position > self.last_position, "{name}: id {} does not rise", event.id);
-        self.last_position = position;
-        self.messages += 1;
-        let wanted = self.channels.iter_mut().find(|wanted| channel_name(wanted.channel) == event.event);
-        let wanted = wanted.expect("a message is of a channel that is listened to");
-        let number: u64 = event.data.split(' ').next().unwrap_or_default().parse().expect("a number");
-        assert!(number <= published[wanted.channel], "{name}: message {number} was never published");
-        match wanted.heard {
-            Heard::Message(last) => {
-                assert!(number > last, "{name}: {} {number} comes again after {last}", event.event);
-                assert!(
-                    number == last + 1 || wanted.excused,
-                    "{name}: {} after {last} comes {number}",
-                    event.event
-                );
-            }
-            Heard::Opened(before) => {
-                assert!(
-                    number <= before + 1 || wanted.excused,
-                    "{name}: {} opened at {before}, then {number}",
-                    event.event
-                );
-            }
-            Heard::Nothing => {}
-        }
-        wanted.heard = Heard::Message(number);
-        wanted.excused = false;
+/// At least one of the channels.
+fn any_channels(channels: usize, random: &mut Random) -> Vec<usize> {
+    let mut wanted: Vec<usize> = (0..channels).filter(|_| random.below(2) == 0).collect();
+    if wanted.is_empty() {
+        wanted.push(index(random.below(channels as u64)));
     }
-
-    /// At rest, after one more message on every channel: the last message of each has been heard.
-    pub(super) fn check_complete(&self, published: &[u64], seed: u64) {
-        let name = self.name(seed);
-        assert!(self.place.is_some(), "{name}: is not connected at rest");
-        for wanted in &self.channels {
-            match wanted.heard {
-                Heard::Message(last) if last == published[wanted.channel] => {}
-                heard => panic!(
-                    "{name}: channel {} is at {heard:?} of {}, at rest",
-                    wanted.channel, published[wanted.channel]
-                ),
-            }
-        }
-    }
-
-    fn name(&self, seed: u64) -> String {
-        format!("seed {seed}, client {}", self.number)
-    }
+    wanted
 }

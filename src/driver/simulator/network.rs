@@ -18,6 +18,8 @@ pub(super) struct Socket {
     /// The server has sent its FIN or shut the socket down.
     pub(super) server_ended: bool,
     pub(super) shut_down: bool,
+    /// The FIN came behind everything that was to be sent.
+    pub(super) is_polite: bool,
     /// The client has closed or reset it.
     pub(super) client_ended: bool,
     /// The shard has been told that its receive has ended.
@@ -34,6 +36,7 @@ impl Socket {
             is_awaited: false,
             server_ended: false,
             shut_down: false,
+            is_polite: false,
             client_ended: false,
             told_hang_up: false,
         }

@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::plan::Plan;
+use super::thread::Thread;
 use super::{EPOCH, Summary, network};
 use crate::base::counters::ShardCounters;
-use crate::base::limits::Limits;
+use crate::base::disconnect::Disconnect;
+use crate::base::number::index;
 use crate::base::queue::{Delivery, ShardIndex};
 use crate::base::random::Random;
-use crate::base::socket::{HangUp, Listener, Slot};
+use crate::base::socket::{HangUp, Listener, Slot, SocketKey};
 use crate::base::time::Time;
 use crate::protocol::site::Site;
 use crate::shard::input::{Input, Send, SendOutcome, Unsent};
@@ -20,25 +23,31 @@ use crate::shard::{Shard, ShardOptions};
 pub(super) struct ShardSide {
     pub(super) shard: Shard,
     pub(super) counters: Arc<ShardCounters>,
+    pub(super) thread: Thread,
     pub(super) queue: VecDeque<Delivery>,
-    pub(super) queue_room: usize,
     /// Set from a control that came back until the next tick: the contract of `ControlReturned`.
     pub(super) controls_blocked: bool,
     pub(super) sockets: BTreeMap<Slot, network::Socket>,
-    pub(super) next_slot: u32,
+    next_slot: u32,
     pub(super) free_slots: Vec<u32>,
+    /// Uses of slots that are over, whose last completions may still come.
+    pub(super) past_keys: Vec<SocketKey>,
+    pub(super) is_draining: bool,
+    pub(super) is_listening: bool,
+    /// It has drained, and its thread has ended.
+    pub(super) is_gone: bool,
 }
 
 impl ShardSide {
-    pub(super) fn new(index: ShardIndex, site: &Arc<Site>, limits: &Limits, random: &mut Random) -> Self {
+    pub(super) fn new(index: ShardIndex, site: &Arc<Site>, plan: &Plan, random: &mut Random) -> Self {
         let counters = Arc::new(ShardCounters::default());
         let shard = Shard::new(ShardOptions {
             index,
             epoch: EPOCH,
             site: Arc::clone(site),
-            limits: limits.clone(),
-            heartbeat: Duration::from_secs(random.below(3)),
-            lifetime: Duration::ZERO,
+            limits: plan.limits.clone(),
+            heartbeat: plan.heartbeat,
+            lifetime: plan.lifetime,
             drain_window: Duration::from_secs(5),
             counters: Arc::clone(&counters),
             seed: random.word(),
@@ -46,12 +55,16 @@ impl ShardSide {
         Self {
             shard,
             counters,
+            thread: Thread::default(),
             queue: VecDeque::new(),
-            queue_room: 1 << random.below(8),
             controls_blocked: false,
             sockets: BTreeMap::new(),
             next_slot: 0,
             free_slots: Vec::new(),
+            past_keys: Vec::new(),
+            is_draining: false,
+            is_listening: true,
+            is_gone: false,
         }
     }
 
@@ -61,19 +74,26 @@ impl ShardSide {
             self.next_slot - 1
         }));
         self.sockets.insert(slot, network::Socket::new(client, random));
-        self.shard.handle(now, Input::Accepted { slot, listener: Listener::Web });
+        self.input(now, Input::Accepted { slot, listener: Listener::Web });
         slot
+    }
+
+    /// A completion of the thread's own ring: it is awake with it.
+    pub(super) fn input(&mut self, now: Time, input: Input<'_>) {
+        self.thread.wake();
+        self.shard.handle(now, input);
     }
 
     pub(super) fn socket(&mut self, slot: Slot) -> &mut network::Socket {
         self.sockets.get_mut(&slot).expect("the shard speaks of an open socket")
     }
 
-    pub(super) fn tick(&mut self, now: Time) {
-        if self.shard.next_deadline().is_some_and(|due| due <= now) {
-            self.controls_blocked = false;
-            self.shard.handle(now, Input::Tick);
-        }
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.shard.next_deadline().is_some_and(|due| due <= now)
+    }
+
+    pub(super) fn disconnects(&self) -> u64 {
+        (0..Disconnect::ALL.len()).map(|reason| self.counters.disconnects[reason].get()).sum()
     }
 
     /// Plans a volley and lets each socket take what it has room for.
@@ -86,8 +106,9 @@ impl ShardSide {
             let socket = self.sockets.get_mut(&send.socket.slot).expect("a send goes to an open socket");
             assert_eq!(socket.key, Some(send.socket), "a send goes to the slot's present use");
             assert!(!socket.is_awaited, "nothing is sent to a socket that is full");
+            assert!(!socket.server_ended, "nothing is sent behind the end");
             let outcome = if socket.is_gone() {
-                SendOutcome::Failed(HangUp::Reset)
+                SendOutcome::Failed(any_hang_up(random))
             } else {
                 let taken = socket.offer(bytes, random);
                 if taken == bytes.len() {
@@ -110,7 +131,7 @@ impl ShardSide {
         if socket.is_awaited && socket.has_room() {
             socket.is_awaited = false;
             let key = socket.key.expect("a socket that was sent to is received from");
-            self.shard.handle(now, Input::Writable { socket: key });
+            self.input(now, Input::Writable { socket: key });
         }
     }
 
@@ -120,19 +141,19 @@ impl ShardSide {
         slots.into_iter().for_each(|slot| self.tell_writable(now, slot));
     }
 
-    /// Tells the shard of every socket whose receive has ended.
-    pub(super) fn tell_hang_ups(&mut self, now: Time) {
+    /// Tells the shard of every socket whose receive has ended; whether there was any.
+    pub(super) fn tell_hang_ups(&mut self, now: Time, random: &mut Random) -> bool {
         let ended = |(_, socket): &(&Slot, &mut network::Socket)| {
             (socket.client_ended || socket.shut_down) && !socket.told_hang_up && socket.key.is_some()
         };
         let slots: Vec<Slot> = self.sockets.iter_mut().filter(ended).map(|(&slot, _)| slot).collect();
-        for slot in slots {
+        for &slot in &slots {
             let socket = self.socket(slot);
             socket.told_hang_up = true;
             let key = socket.key.expect("looked at above");
-            let cause = if slot.0 % 2 == 0 { HangUp::Closed } else { HangUp::Reset };
-            self.shard.handle(now, Input::HungUp { socket: key, cause });
+            self.input(now, Input::HungUp { socket: key, cause: any_hang_up(random) });
         }
+        !slots.is_empty()
     }
 
     /// Whether the client has read the server's end to its last byte; then it hangs up as well.
@@ -143,4 +164,31 @@ impl ShardSide {
         }
         socket.client_ended
     }
+
+    /// A completion comes that is of an earlier use of its slot. The machine drops it and counts it.
+    pub(super) fn stale_completion(&mut self, now: Time, random: &mut Random) -> bool {
+        if self.past_keys.is_empty() {
+            return false;
+        }
+        let socket = self.past_keys[index(random.below(self.past_keys.len() as u64))];
+        let counted = self.counters.cells.stale_completions.get();
+        let input = match random.below(3) {
+            0 => Input::Received {
+                socket,
+                bytes: b"GET /events?channel=channel-0 HTTP/1.1\r\nHost: a\r\n\r\n",
+            },
+            1 => Input::Writable { socket },
+            _ => Input::HungUp { socket, cause: any_hang_up(random) },
+        };
+        let connections = self.shard.connections();
+        self.input(now, input);
+        assert_eq!(self.counters.cells.stale_completions.get(), counted + 1, "{socket:?} is stale");
+        assert!(self.shard.next_output().is_none(), "nothing comes of a stale completion");
+        assert_eq!(self.shard.connections(), connections, "a stale completion ends nobody");
+        true
+    }
+}
+
+fn any_hang_up(random: &mut Random) -> HangUp {
+    [HangUp::Closed, HangUp::Reset, HangUp::TimedOut, HangUp::Failed(5)][index(random.below(4))]
 }
