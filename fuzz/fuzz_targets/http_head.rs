@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use courier::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
-use courier::base::channel::PayloadMode;
 use courier::base::limits::CHANNELS_PER_CONNECTION;
 use courier::base::position::Epoch;
 use courier::base::queue::PublishOutcome;
@@ -70,10 +69,8 @@ fn check_answer(bytes: &[u8]) {
 }
 
 fn site() -> Site {
-    let rule = |pattern| Rule {
-        pattern: Pattern::parse(pattern).expect("the pattern is well-formed"),
-        access: Access::Public,
-        payload: PayloadMode::Raw,
+    let rule = |pattern| {
+        Rule::new(Pattern::parse(pattern).expect("the pattern is well-formed"), Access::Public)
     };
     Site {
         rules: Rules::new(vec![rule("a*"), rule("[b-d]?")]),

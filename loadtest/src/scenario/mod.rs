@@ -130,7 +130,7 @@ impl Bench {
         Audience { connections, channel: percent_encoded(&self.channel) }
     }
 
-    /// So many subscribers, each with a channel of its own: see [`Bench::own_channel`].
+    /// So many subscribers, each with a channel of its own.
     pub fn own_channels(&self, connections: usize) -> Audience {
         Audience { connections, channel: format!("{}.{}", percent_encoded(&self.channel), Plan::NUMBER) }
     }
