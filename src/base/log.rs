@@ -134,6 +134,12 @@ impl Log {
         frames.get(frames.partition_point(|frame| frame.end <= offset))
     }
 
+    /// The frame that ends at `offset` or before, last of these; none at the start.
+    pub fn frame_before(&self, offset: Offset) -> Option<&Frame> {
+        let frames = &self.buffer.as_ref()?.frames;
+        frames.get(frames.partition_point(|frame| frame.end <= offset).checked_sub(1)?)
+    }
+
     /// The frames whose bytes start at `offset` or later, each with where it starts.
     pub fn frames_from(&self, offset: Offset) -> impl Iterator<Item = (Offset, &Frame)> {
         let frames = self.buffer.as_ref().map_or(&EMPTY, |buffer| &buffer.frames);

@@ -151,7 +151,11 @@ impl Hub {
                 SlowMode::Latest => {
                     let first =
                         stream.log().frame_at(*cursor).expect("a cursor below the end stands at a frame");
-                    self.skips.begin(subscription, Skip { first: first.position, at: first.at });
+                    // Not just before the first missed frame: that may state a gap itself, which begins behind the frame
+                    // before it.
+                    let before = stream.log().frame_before(*cursor);
+                    let from = before.map_or_else(|| stream.begin(), |frame| frame.position);
+                    self.skips.begin(subscription, Skip { first: first.position, from, at: first.at });
                     // It was behind and stays so: no count changes.
                     *cursor = SKIPPING;
                 }

@@ -23,13 +23,15 @@ pub(super) struct Skips(HashMap<SubscriptionIndex, Skip>);
 pub(super) struct Skip {
     /// The position of the first frame that it was not sent, and when that was received.
     pub(super) first: Position,
+    /// Everything of the channel up to here was told.
+    pub(super) from: Position,
     pub(super) at: Time,
 }
 
 /// What a subscription was not sent and will not be: the frames of its channel from `first` on and before `newest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missed {
-    pub first: Position,
+    pub from: Position,
     /// The position of the frame that it is owed next.
     pub newest: Position,
 }
@@ -82,10 +84,10 @@ impl Hub {
 
     /// Lets the cursor of a subscription that was passed over stand at the newest frame, and says what it missed.
     pub fn skip(&mut self, subscription: SubscriptionIndex) -> Missed {
-        let Skip { first, .. } = self.skips.at(subscription);
+        let Skip { from, .. } = self.skips.at(subscription);
         let (start, newest) = self.newest_of(subscription);
         self.set_cursor(subscription, start);
-        Missed { first, newest }
+        Missed { from, newest }
     }
 
     /// How far the subscription is behind; none if it is owed nothing.

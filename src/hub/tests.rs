@@ -333,13 +333,13 @@ fn who_is_passed_over_is_owed_what_it_missed_first_and_then_the_newest() {
     append_ten(&mut hub, fast, 7..=90);
     assert!((10..=20).contains(&hub.log_bytes()), "{}", hub.log_bytes());
     assert_eq!(hub.first_position(slow), Some(Position(4)));
-    assert_eq!(hub.skip(slow), Missed { first: Position(4), newest: Position(90) });
+    assert_eq!(hub.skip(slow), Missed { from: Position(0), newest: Position(90) });
     assert_eq!(hub.first_owed(slow).map(|(position, ..)| position), Some(Position(90)));
     let end = hub.owed(slow).unwrap().1.end;
     hub.sent_to(slow, end);
     assert_eq!((tidy(&mut hub), hub.log_bytes()), (vec![], 0));
     append_ten(&mut hub, fast, 91..=99);
-    assert_eq!(hub.skip(slow), Missed { first: Position(91), newest: Position(99) }, "a second time");
+    assert_eq!(hub.skip(slow), Missed { from: Position(90), newest: Position(99) }, "a second time");
 }
 
 #[test]

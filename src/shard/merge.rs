@@ -75,7 +75,7 @@ impl Shard {
         next: Option<Position>,
         out: &mut Vec<u8>,
     ) {
-        let Missed { first, newest } = self.hub.skip(subscription);
+        let Missed { from, newest } = self.hub.skip(subscription);
         let until = newest.before();
         let position = next.map_or(until, |next| until.min(next.before()));
         let format = WireFormat::ALL[self.hub.format_of(subscription)];
@@ -83,7 +83,7 @@ impl Shard {
             epoch: self.epoch,
             position,
             channel: self.hub.channel_of(subscription).1,
-            from: Some(first.before()),
+            from: Some(from),
             until,
             reason: GapReason::Lagged,
         };

@@ -146,11 +146,12 @@ fn other_channels_of_the_connection_lose_nothing_and_no_id_falls_back() {
     bench.publish_each(l, 92..=100);
     bench.publish_each(other, 101..=101);
     bench.reads_again(socket);
-    // Each gap stands in front of every frame behind what it misses, and says how far it reaches.
+    // Each gap stands in front of every frame behind what it misses, begins behind its own channel's last, and says how
+    // far it reaches.
     let expected = frame(1)
-        + &gap_to("l", 1, 99, 40)
+        + &gap_to("l", 0, 99, 40)
         + &frame(41)
-        + &gap("l2", 41, 89)
+        + &gap("l2", 0, 89)
         + &frame(90)
         + &frame(91)
         + &frame(100)
@@ -158,6 +159,24 @@ fn other_channels_of_the_connection_lose_nothing_and_no_id_falls_back() {
     assert_eq!(bench.body(1), expected);
     assert_eq!((bench.gaps(), bench.disconnects(Disconnect::Lagged)), (2, 0));
     assert_eq!(bench.shard.kept_bytes(), 0);
+}
+
+#[test]
+fn a_gap_that_is_itself_passed_over_is_told_from_where_it_began() {
+    let mut bench = bench();
+    let socket = bench.stream(1, "channel=l");
+    let (l, ..) = bench.asked("l");
+    bench.join_all(0);
+    bench.publish_each(l, 1..=5);
+    bench.body(1);
+    bench.room.insert(1, 0);
+    // Nothing was heard from 5 on; what says so at 20 is the first that the client does not take.
+    let lost = Gap { channels: vec![(l, Position(20))], from: Position(5), reason: GapReason::UpstreamDown };
+    bench.input(Input::Delivery(Delivery::Gap(lost)));
+    bench.flush();
+    bench.publish_each(l, 21..=100);
+    bench.reads_again(socket);
+    assert_eq!(bench.body(1), gap("l", 5, 99) + &frame(100));
 }
 
 #[test]
@@ -188,7 +207,7 @@ fn a_stream_that_is_passed_over_while_it_waits_for_another_channel_is_told_when_
     bench.joined(socket, other, 101, vec![replayed(2, "o2"), replayed(50, "o50")], None);
     bench.flush();
     let expected = "retry: 2000\nid: a.0\n\ndata: l1\nid: a.1\n\ndata: o2\nid: a.2\n\n".to_owned()
-        + &gap_to("l", 2, 99, 49)
+        + &gap_to("l", 1, 99, 49)
         + "data: o50\nid: a.50\n\n"
         + &frame(100);
     assert_eq!(bench.body(1), expected);
