@@ -112,6 +112,8 @@ pub const CHANNEL_LINGER: Duration = HISTORY_AGE;
 /// Channels beyond `limits.channels` whose UNSUBSCRIBE is awaited, so that others have their place. Beyond: as if none
 /// lingered.
 pub const CHANNELS_ENDING: usize = 16 * KIB;
+/// Gaps of full queues with several notices that the reader remembers. Beyond: the two oldest count as one.
+pub const SPLIT_GAPS: usize = 64;
 /// How often a channel that Redis forbade while it had subscribers is asked for again, joins apart.
 pub const FORBIDDEN_RETRY: Duration = Duration::from_secs(30);
 /// Channels in one SUBSCRIBE command.

@@ -10,6 +10,7 @@ mod history;
 pub mod input;
 mod lent;
 mod lingering;
+mod overflows;
 mod redis;
 mod relay;
 mod router;

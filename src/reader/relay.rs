@@ -18,7 +18,7 @@ use crate::base::limits::{CHANNELS_ENDING, FORBIDDEN_RETRY, Limits};
 use crate::base::position::{Epoch, Position};
 use crate::base::queue::{
     ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Reach,
-    Replayed, ShardIndex,
+    Replayed, ShardIndex, Since,
 };
 use crate::base::socket::SocketKey;
 use crate::base::time::Time;
@@ -394,9 +394,22 @@ impl Relay {
     }
 
     fn joined(&mut self, waiter: Waiter, outcome: JoinOutcome) {
-        let Waiter { shard, channel, connection, since: _ } = waiter;
+        let Waiter { shard, channel, connection, since } = waiter;
+        let outcome = self.with_overflow(since, outcome);
         let position = self.sequence.last();
         self.router.push(shard, Delivery::Joined(Joined { connection, channel, position, outcome }));
+    }
+
+    /// A client that was cut off between the notices of one gap is told of it again.
+    fn with_overflow(&self, since: Since, outcome: JoinOutcome) -> JoinOutcome {
+        match (since, outcome) {
+            (Since::After(seen), JoinOutcome::Live { replay, gap }) => {
+                let reason = gap.map_or(GapReason::QueueFull, |gap| gap.reason);
+                let overflow = self.router.overflow_began(seen).map(|from| JoinGap { from, reason });
+                JoinOutcome::Live { replay, gap: overflow.or(gap) }
+            }
+            (_, outcome) => outcome,
+        }
     }
 
     /// What was acknowledged becomes live: gaps for those that had been lost, then the answers to those who wait.

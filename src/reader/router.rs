@@ -20,6 +20,7 @@ use crate::base::queue::{Batch, ChannelKey, Delivery, Gap, GapReason, Message, R
 use crate::base::time::Time;
 use crate::reader::channels::ChannelId;
 use crate::reader::lent::Lent;
+use crate::reader::overflows::Overflows;
 use crate::reader::routes::{Route, Routes};
 use crate::reader::sequence::Sequence;
 
@@ -32,6 +33,7 @@ pub(super) struct Router {
     read: Read,
     /// Reads that the shards may still have, to be filled again.
     lent: Lent,
+    overflows: Overflows,
     /// Bytes that wait, for all shards.
     bytes: usize,
     spill_bytes_max: usize,
@@ -60,6 +62,7 @@ impl Router {
             shards: (0..shards).map(|_| Outbox::default()).collect(),
             read: Read { messages: (0..shards).map(|_| Vec::new()).collect(), ..Read::default() },
             lent: Lent::default(),
+            overflows: Overflows::default(),
             bytes: 0,
             spill_bytes_max,
         }
@@ -156,6 +159,12 @@ impl Router {
         shard.owed.is_some() || shard.bytes > self.spill_bytes_max
     }
 
+    /// Where a gap of a full queue began, if a client that has seen everything up to `position` may have been told it of some
+    /// of its channels only.
+    pub(super) fn overflow_began(&self, position: Position) -> Option<Position> {
+        self.overflows.began(position)
+    }
+
     /// The shard's next item.
     // Hot: once per read and shard.
     pub(super) fn next_delivery(&mut self, shard: ShardIndex, sequence: &mut Sequence) -> Option<Delivery> {
@@ -164,11 +173,10 @@ impl Router {
         if outbox.bytes <= self.spill_bytes_max / 2
             && let Some(owed) = outbox.owed.take()
         {
-            let gap = Gap {
-                channels: owed.channels.into_iter().map(|channel| (channel, sequence.take())).collect(),
-                from: owed.from,
-                reason: GapReason::QueueFull,
-            };
+            let (before, from) = (sequence.last(), owed.from);
+            let channels = owed.channels.into_iter().map(|channel| (channel, sequence.take())).collect();
+            self.overflows.note(from, before.next(), sequence.last());
+            let gap = Gap { channels, from, reason: GapReason::QueueFull };
             self.put(shard, Delivery::Gap(gap));
         }
         self.take(shard)

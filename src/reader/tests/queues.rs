@@ -50,6 +50,23 @@ fn while_a_gap_is_owed_even_what_would_fit_is_part_of_it() {
 }
 
 #[test]
+fn who_was_cut_off_between_two_notices_of_a_gap_is_told_of_it_when_it_resumes() {
+    let mut rig = live();
+    let large = "x".repeat(1_500);
+    for _ in 0..3 {
+        rig.receive(rig.push, &messages(&[("a", &large)]));
+    }
+    rig.receive(rig.push, &messages(&[("b", "small")]));
+    assert_eq!(rig.deliveries(0)[2], "gap k0@6 k1@7 from 3 queue-full");
+    // The history has what the shard was not given, but not behind the id of the first notice.
+    let resumes = [(5, "[]"), (6, "[] gap 3 queue-full"), (7, "[]")];
+    for (seen, outcome) in resumes {
+        rig.join_after(0, 1, "b", 9, seen);
+        assert_eq!(rig.deliveries(0), [format!("joined c9 k1 @7 {outcome}")], "behind {seen}");
+    }
+}
+
+#[test]
 fn a_gap_comes_when_half_of_the_spill_is_free_again() {
     let mut rig = live();
     let large = "x".repeat(1_500);
