@@ -124,6 +124,8 @@ impl World {
         for _ in 0..20 {
             self.now = self.now.after(linger);
             for _ in 0..40 {
+                // A control that found its queue full is offered again a millisecond later.
+                self.now = self.now.after(Duration::from_millis(1));
                 self.redis_speaks();
                 self.shards_turn();
                 while !self.dials.is_empty() {
