@@ -244,6 +244,11 @@ impl Shard {
         slabs + self.body_bytes + self.tails.bytes()
     }
 
+    /// Streams that wait for the reader's answer for one of their channels or more.
+    pub fn joining(&self) -> usize {
+        self.joins.len()
+    }
+
     /// Controls that came back from a full queue and wait to be offered again.
     pub fn controls_waiting(&self) -> usize {
         self.returned.len()

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::World;
-use super::client::Client;
 use super::plan::Plan;
 use super::shard_side::ShardSide;
 use crate::base::limits::KIB;
@@ -68,8 +67,8 @@ impl World {
         let is_under_way = |side: &ShardSide| !side.queue.is_empty() || side.shard.controls_waiting() > 0;
         let spill = self.reader_counters.cells.spill_bytes.get();
         // A stream that opens keeps a channel that was refused it until all its channels are answered for.
-        let opens = |client: &Client| client.place.is_some() && !client.has_opened();
-        let may_be_refused = !self.causes.forbidden.is_empty() && self.clients.iter().any(opens);
+        let opens = |side: &ShardSide| side.shard.joining() > 0;
+        let may_be_refused = !self.causes.forbidden.is_empty() && self.shards.iter().any(opens);
         if may_be_refused || spill > 0 || !self.controls.is_empty() || self.shards.iter().any(is_under_way) {
             return false;
         }
