@@ -154,7 +154,9 @@ impl Hub {
                     // Not just before the first missed frame: that may state a gap itself, which begins behind the frame
                     // before it.
                     let before = stream.log().frame_before(*cursor);
-                    let from = before.map_or_else(|| stream.begin(), |frame| frame.position);
+                    // The stream's begin lies behind frames that it still has where a channel was forbidden and is heard again.
+                    let begin = stream.begin().min(first.position.before());
+                    let from = before.map_or(begin, |frame| frame.position);
                     self.skips.begin(subscription, Skip { first: first.position, from, at: first.at });
                     // It was behind and stays so: no count changes.
                     *cursor = SKIPPING;
