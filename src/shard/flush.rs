@@ -109,7 +109,7 @@ impl Shard {
         self.unsent = troubles;
         self.counters.cells.sent_bytes.add(sent_bytes);
         while let Some(slot) = self.again.pop() {
-            if matches!(self.rows[slot.index()].state, State::Live | State::Joining(_)) {
+            if self.rows[slot.index()].state == State::Live {
                 self.queue(slot);
             }
         }
@@ -189,6 +189,11 @@ impl Shard {
         let start = scratch.len();
         let mut frames = 0;
         let is_all = loop {
+            // What comes live on one channel of a stream that waits for another must not go out in front of the other's
+            // replay, nor in front of the head: the client comes back with the id that it has.
+            if let State::Joining(_) = self.rows[slot.index()].state {
+                break true;
+            }
             if scratch.len() - start >= limits::GATHER_BYTES {
                 break false;
             }

@@ -233,3 +233,19 @@ fn streams_that_are_far_behind_when_they_end_get_everything_and_do_not_fill_the_
     }
     assert_eq!((bench.disconnects(Disconnect::Drain), bench.disconnects(Disconnect::TailLimit)), (5, 0));
 }
+
+#[test]
+fn a_stream_that_still_waits_for_a_channel_ends_with_its_head_first_and_skips_no_replay() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b&last_event_id=a.10");
+    let (a, socket, _) = bench.asked("a");
+    bench.joined(socket, a, 20, Vec::new(), None);
+    bench.publish(&[(a, 21, "live")]);
+    bench.input(Input::Drain);
+    bench.flush();
+    let text = String::from_utf8(bench.received.remove(&1).unwrap()).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.split_once("\r\n\r\n").unwrap().1.starts_with("retry: "), "{text}");
+    assert!(!text.contains("live"), "its id would pass over what b is to replay: {text}");
+    assert_eq!(bench.shard.kept_bytes(), 0);
+}
