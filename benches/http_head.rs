@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 
-use courier::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
+use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
 use courier::base::position::Epoch;
 use courier::base::socket::Listener;
+use courier::base::time::UnixTime;
 use courier::protocol::site::{Shedding, Site};
 use courier::wire::http;
 
@@ -66,9 +67,9 @@ fn the_longest_head_byte_by_byte(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn head_and_decision(bencher: Bencher<'_, '_>) {
     let pattern = Pattern::parse("news.*").expect("the pattern is well-formed");
-    let rule = Rule::new(pattern, Access::Public);
+    let rule = Rule::new(pattern, Access::public());
     let site = Site {
-        rules: Rules::new(vec![rule]),
+        gate: Gate::new(Rules::new(vec![rule])),
         origins: AllowedOrigins::Any,
         try_out: false,
         demo_page: b"",
@@ -78,6 +79,6 @@ fn head_and_decision(bencher: Bencher<'_, '_>) {
     };
     bencher.bench_local(|| {
         let head = http::parse(black_box(BROWSER), HEAD_BYTES_MAX).expect("the head is well-formed");
-        head.map(|(head, _)| black_box(site.decide(Listener::Web, &head, Epoch(10))))
+        head.map(|(head, _)| black_box(site.decide(Listener::Web, &head, Epoch(10), UnixTime::from_secs(0))))
     });
 }

@@ -16,9 +16,8 @@ use courier::base::limits::Limits;
 use courier::base::position::{Epoch, Position};
 use courier::base::queue::{ChannelKey, Control, ShardIndex, Since};
 use courier::base::socket::{Slot, SocketKey};
-use courier::base::time::Time;
+use courier::base::time::{Time, UnixTime, WallClock};
 use courier::hub::{Bounds, Hub, NO_SUBSCRIPTION};
-use courier::reader::broker::WallClock;
 use courier::reader::input::Input;
 use courier::reader::{EmbeddedOptions, Reader, ReaderOptions, Upstream};
 
@@ -62,7 +61,7 @@ impl Rig {
     fn new() -> Self {
         let broker = EmbeddedOptions {
             password: None,
-            wall_clock: WallClock { at: Time::ZERO, since_epoch: std::time::Duration::ZERO },
+            wall_clock: WallClock { at: Time::ZERO, unix: UnixTime::default() },
         };
         let reader = Reader::new(ReaderOptions {
             upstream: Upstream::Embedded(broker),

@@ -4,14 +4,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use courier::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
+use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
 use courier::base::channel::{ChannelName, PayloadMode};
 use courier::base::position::{Epoch, Position};
 use courier::base::queue::GapReason;
 use courier::base::refusal::{After, Refusal};
 use courier::base::socket::Listener;
+use courier::base::time::UnixTime;
 use courier::protocol::site::{Decision, Shedding, Site};
-use courier::protocol::{Event, GapNotice, WireFormat};
+use courier::protocol::{Closing, Event, GapNotice, WireFormat};
 use courier::wire::http;
 
 const EPOCH: Epoch = Epoch(1_727_433_600);
@@ -44,9 +45,9 @@ fn every_reason_of_a_gap_is_explained() {
 }
 
 fn head() -> String {
-    let rule = Rule::new(Pattern::parse("*").unwrap(), Access::Public);
+    let rule = Rule::new(Pattern::parse("*").unwrap(), Access::public());
     let site = Site {
-        rules: Rules::new(vec![rule]),
+        gate: Gate::new(Rules::new(vec![rule])),
         origins: AllowedOrigins::Any,
         try_out: false,
         demo_page: b"",
@@ -56,7 +57,9 @@ fn head() -> String {
     };
     let request = b"GET /events?channel=news HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
     let (head, _) = http::parse(request, 8_192).unwrap().unwrap();
-    let Decision::Stream(opening) = site.decide(Listener::Web, &head, EPOCH) else { panic!("no stream") };
+    let Decision::Stream(opening) = site.decide(Listener::Web, &head, EPOCH, UnixTime::from_secs(0)) else {
+        panic!("no stream")
+    };
     shown(&opening.head)
 }
 
@@ -101,7 +104,9 @@ fn other_blocks() -> String {
     let mut skipped = Vec::new();
     let notice = GapNotice { until: Position(57), reason: GapReason::Lagged, ..notice };
     format.encode_gap(&notice, &mut skipped);
-    format.encode_closing(Duration::from_millis(3_217), &mut closing);
+    format.encode_closing(Closing::ComeBack, Duration::from_millis(3_217), &mut closing);
+    let mut expired = Vec::new();
+    format.encode_closing(Closing::Expired, Duration::from_millis(3_217), &mut expired);
     let mut examples = String::new();
     for (title, bytes) in [
         ("Opening, when every channel is live", &opening[..]),
@@ -109,6 +114,7 @@ fn other_blocks() -> String {
         ("Gap", &gap),
         ("Gap that ends behind messages of other channels", &skipped),
         ("Closing, before a planned end", &closing),
+        ("Closing, when what the client was let in with has expired", &expired),
     ] {
         examples += &format!("{title}:\n\n{}\n", shown(bytes));
     }

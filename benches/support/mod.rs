@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use courier::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
+use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
 use courier::base::channel::ChannelName;
 use courier::base::counters::{ReaderCounters, ShardCounters};
 use courier::base::limits::{Limits, QUEUE_ITEMS};
 use courier::base::position::Epoch;
 use courier::base::queue::{Control, Delivery, ShardIndex};
 use courier::base::socket::{HangUp, Listener, Slot, SocketKey};
-use courier::base::time::Time;
+use courier::base::time::{Time, UnixTime, WallClock};
 use courier::protocol::site::{Shedding, Site};
-use courier::reader::broker::WallClock;
+
 use courier::reader::input::{Input as ReaderInput, Link};
 use courier::reader::{EmbeddedOptions, Reader, ReaderOptions, RedisAddress, RedisOptions, Upstream};
 use courier::shard::input::{Input, Output, Send};
@@ -246,7 +246,7 @@ impl Side {
     fn new(index: ShardIndex, heartbeat: Duration) -> Self {
         let (sender, receiver) = bounded(QUEUE_ITEMS);
         let site = Site {
-            rules: rules(),
+            gate: Gate::new(rules()),
             origins: AllowedOrigins::Any,
             try_out: false,
             demo_page: b"",
@@ -312,7 +312,7 @@ pub fn message(source: Source, channel: &str, payload_bytes: usize) -> Vec<u8> {
 /// Every channel is open, with the history that is kept by default.
 fn rules() -> Rules {
     let every = Pattern::parse("*").expect("the pattern is well-formed");
-    Rules::new(vec![Rule::new(every, Access::Public)])
+    Rules::new(vec![Rule::new(every, Access::public())])
 }
 
 fn reader(source: Source, shards: u16) -> Reader {
@@ -329,7 +329,7 @@ fn reader(source: Source, shards: u16) -> Reader {
         }),
         Source::Embedded => Upstream::Embedded(EmbeddedOptions {
             password: None,
-            wall_clock: WallClock { at: Time::ZERO, since_epoch: Duration::from_secs(1_700_000_000) },
+            wall_clock: WallClock { at: Time::ZERO, unix: UnixTime::from_secs(1_700_000_000) },
         }),
     };
     Reader::new(ReaderOptions {

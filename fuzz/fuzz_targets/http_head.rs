@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use courier::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
+use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
 use courier::base::limits::CHANNELS_PER_CONNECTION;
 use courier::base::position::Epoch;
 use courier::base::queue::PublishOutcome;
 use courier::base::socket::Listener;
+use courier::base::time::UnixTime;
 use courier::protocol::site::{Decision, Shedding, Site};
 use courier::wire::http::{self, HeadError};
 use libfuzzer_sys::fuzz_target;
@@ -32,7 +33,7 @@ fuzz_target!(|input: (u16, &[u8])| {
             assert!(length <= bytes.len().min(HEAD_BYTES_MAX));
             assert!(bytes[..length].ends_with(b"\r\n\r\n"));
             for side in [Listener::Web, Listener::Admin] {
-                check(site.decide(side, &head, Epoch(10)));
+                check(site.decide(side, &head, Epoch(10), UnixTime::from_secs(0)));
             }
         }
         Err(HeadError::Refused(refusal)) => check_answer(&site.refuse(Listener::Web, refusal).bytes),
@@ -70,10 +71,10 @@ fn check_answer(bytes: &[u8]) {
 
 fn site() -> Site {
     let rule = |pattern| {
-        Rule::new(Pattern::parse(pattern).expect("the pattern is well-formed"), Access::Public)
+        Rule::new(Pattern::parse(pattern).expect("the pattern is well-formed"), Access::public())
     };
     Site {
-        rules: Rules::new(vec![rule("a*"), rule("[b-d]?")]),
+        gate: Gate::new(Rules::new(vec![rule("a*"), rule("[b-d]?")])),
         origins: AllowedOrigins::parse(["https://*.example.org"]).expect("the origin is well-formed"),
         try_out: true,
         demo_page: b"page",

@@ -1,7 +1,14 @@
-//! The channel rules and the allowed origins: who may listen to what. Question and answer only, no I/O.
+//! Who may listen to what, and who may publish: the channel rules, the ways in, and the allowed origins. Question and
+//! answer only, no I/O.
 
+mod credentials;
+mod gate;
+mod grant;
 mod origins;
 mod rules;
 
+pub use credentials::Credentials;
+pub use gate::{Gate, Verdict};
+pub use grant::{Grant, Right};
 pub use origins::{AllowedOrigins, BadOrigin, is_same_host};
-pub use rules::{Access, BadPattern, Pattern, Rule, Rules};
+pub use rules::{Access, BadPattern, Pattern, Rule, Rules, Way};

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::access::Right;
 use crate::base::channel::{BadChannelName, ChannelMode, ChannelName, PayloadMode, SlowMode};
 use crate::base::glob;
 use crate::base::retention::Retention;
@@ -16,7 +17,10 @@ pub struct Rules(Arc<[Rule]>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub pattern: Pattern,
+    /// Who may listen.
     pub access: Access,
+    /// Who may publish over HTTP. The application publishes in Redis, whatever this says.
+    pub publish: Access,
     pub payload: PayloadMode,
     /// What is kept for those who come back.
     pub history: Retention,
@@ -24,13 +28,40 @@ pub struct Rule {
     pub slow: SlowMode,
 }
 
-/// Who may listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Everyone.
+/// The ways in, tried in the operator's order. None: nobody gets in, which takes names out of a wider row that follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access(Vec<Way>);
+
+/// How one gets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// Everyone does.
     Public,
-    /// Nobody: takes names out of a wider row that follows.
-    Closed,
+}
+
+impl Access {
+    pub fn new(ways: Vec<Way>) -> Self {
+        Self(ways)
+    }
+
+    /// Everyone.
+    pub fn public() -> Self {
+        Self(vec![Way::Public])
+    }
+
+    /// Nobody.
+    pub fn closed() -> Self {
+        Self(Vec::new())
+    }
+
+    pub fn ways(&self) -> &[Way] {
+        &self.0
+    }
+
+    /// Whether everyone gets in.
+    pub fn is_public(&self) -> bool {
+        self.0.contains(&Way::Public)
+    }
 }
 
 /// A Redis glob over channel names. Reserved names (`__*`, `courier:*`) match only a pattern that spells them out.
@@ -60,12 +91,9 @@ impl Rules {
         self.0.iter().find(|rule| rule.pattern.matches(channel))
     }
 
-    /// The rule that lets everyone listen to this channel, if there is one.
-    pub fn open(&self, channel: &ChannelName) -> Option<&Rule> {
-        self.decide(channel).filter(|rule| match rule.access {
-            Access::Public => true,
-            Access::Closed => false,
-        })
+    /// How this channel is served.
+    pub fn mode(&self, channel: &ChannelName) -> ChannelMode {
+        self.decide(channel).map(Rule::mode).unwrap_or_default()
     }
 
     /// What is kept of this channel: by its row, or as of any channel.
@@ -79,10 +107,18 @@ impl Rules {
 }
 
 impl Rule {
-    /// A row that says no more than who may listen to what.
+    /// A row that says no more than who may listen to what. Nobody publishes over HTTP.
     pub fn new(pattern: Pattern, access: Access) -> Self {
         let ChannelMode { payload, slow } = ChannelMode::default();
-        Self { pattern, access, payload, history: Retention::default(), slow }
+        Self { pattern, access, publish: Access::closed(), payload, history: Retention::default(), slow }
+    }
+
+    /// Who has this right.
+    pub fn access(&self, right: Right) -> &Access {
+        match right {
+            Right::Subscribe => &self.access,
+            Right::Publish => &self.publish,
+        }
     }
 
     /// How the row's channels are served.
@@ -136,14 +172,13 @@ mod tests {
     #[test]
     fn the_first_row_that_matches_decides_and_no_row_refuses() {
         let rules = Rules::new(vec![
-            rule("news.secret", Access::Closed, PayloadMode::Raw),
-            rule("news.*", Access::Public, PayloadMode::Envelope),
-            rule("*", Access::Closed, PayloadMode::Raw),
+            rule("news.secret", Access::closed(), PayloadMode::Raw),
+            rule("news.*", Access::public(), PayloadMode::Envelope),
+            rule("*", Access::closed(), PayloadMode::Raw),
         ]);
-        assert_eq!(rules.decide(&name("news.secret")).unwrap().access, Access::Closed);
-        assert_eq!(rules.open(&name("news.secret")), None);
-        assert_eq!(rules.open(&name("news.sport")).unwrap().payload, PayloadMode::Envelope);
-        assert_eq!(rules.open(&name("other")), None);
+        assert_eq!(rules.decide(&name("news.secret")).unwrap().access, Access::closed());
+        assert_eq!(rules.decide(&name("news.sport")).unwrap().payload, PayloadMode::Envelope);
+        assert_eq!(rules.decide(&name("other")).unwrap().access, Access::closed());
         assert_eq!(Rules::default().decide(&name("news.sport")), None);
     }
 
@@ -151,8 +186,8 @@ mod tests {
     fn what_is_kept_is_decided_by_the_first_row_too() {
         let short = Retention { count: 1, ..Retention::STANDARD };
         let rules = Rules::new(vec![
-            Rule { history: short, ..rule("news.*", Access::Public, PayloadMode::Raw) },
-            rule("*", Access::Closed, PayloadMode::Raw),
+            Rule { history: short, ..rule("news.*", Access::public(), PayloadMode::Raw) },
+            rule("*", Access::closed(), PayloadMode::Raw),
         ]);
         assert_eq!(rules.retention(&name("news.sport")), short);
         assert_eq!(rules.retention(&name("other")), Retention::STANDARD);

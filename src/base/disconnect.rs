@@ -53,6 +53,8 @@ disconnects! {
     ConnectionLimit = "connection-limit",
     /// The stream had lasted as long as streams may (`sse.lifetime`); the client was told when to come back.
     Lifetime = "lifetime",
+    /// What the client was let in with holds no longer; it was told so and comes back with something newer.
+    Expired = "expired",
     /// courier is stopping.
     Drain = "drain",
     /// The kernel reported an error that is not the client's doing.

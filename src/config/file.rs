@@ -201,13 +201,15 @@ mod tests {
         let rows: Vec<_> = found
             .rules
             .iter()
-            .map(|one| (one.rule.pattern.as_str(), one.rule.access, one.rule.payload, one.origin.to_string()))
+            .map(|one| {
+                (one.rule.pattern.as_str(), one.rule.access.clone(), one.rule.payload, one.origin.to_string())
+            })
             .collect();
         assert_eq!(
             rows,
             [
-                ("b.*", Access::Public, PayloadMode::Envelope, "courier.toml:1".to_owned()),
-                ("a", Access::Closed, PayloadMode::Raw, "courier.toml:6".to_owned()),
+                ("b.*", Access::public(), PayloadMode::Envelope, "courier.toml:1".to_owned()),
+                ("a", Access::closed(), PayloadMode::Raw, "courier.toml:6".to_owned()),
             ]
         );
     }

@@ -201,7 +201,8 @@ fn is_same(one: &ListenAddress, other: &ListenAddress) -> bool {
 /// The rows of the file, then those of `--public`: a flag adds to a file, it never opens what the file closes.
 fn rules(mode: Mode, settings: &Settings, warnings: &mut Vec<String>) -> Vec<Rule> {
     if mode == Mode::TryOut {
-        return Pattern::parse("*").map(public).into_iter().collect();
+        let open = |pattern| Rule { publish: Access::public(), ..public(pattern) };
+        return Pattern::parse("*").map(open).into_iter().collect();
     }
     let mut rules: Vec<(Rule, &Origin)> =
         settings.rules.iter().map(|row| (row.rule.clone(), &row.origin)).collect();
@@ -217,12 +218,12 @@ fn rules(mode: Mode, settings: &Settings, warnings: &mut Vec<String>) -> Vec<Rul
 }
 
 fn public(pattern: Pattern) -> Rule {
-    Rule::new(pattern, Access::Public)
+    Rule::new(pattern, Access::public())
 }
 
 fn reserved_warning(rule: &Rule, origin: &Origin) -> Option<String> {
     let pattern = rule.pattern.as_str();
-    if rule.access == Access::Closed {
+    if !rule.access.is_public() {
         return None;
     }
     if rule.pattern.is_reserved() {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::access::{Access, Rule};
+use crate::access::{Access, Rule, Way};
 use crate::base::channel::{PayloadMode, SlowMode};
 use crate::base::limits::RETENTION_COUNT;
 use crate::base::retention::Retention;
@@ -17,7 +17,7 @@ use crate::config::value::{Value, parse_pattern, show_duration, show_size};
 
 /// Reads a row that starts at the byte `at` of the file.
 pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<FileRule, ConfigError> {
-    let (mut pattern, mut access) = (None, None);
+    let (mut pattern, mut access, mut publish) = (None, None, Access::closed());
     let (mut payload, mut history) = (PayloadMode::default(), Retention::default());
     let mut slow = SlowMode::default();
     for (name, value) in row {
@@ -29,7 +29,8 @@ pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<
         let text = || value.get_ref().as_str().ok_or_else(|| wrong("write it in quotes".into()));
         match name.get_ref().as_ref() {
             "match" => pattern = Some(parse_pattern(text()?).map_err(wrong)?),
-            "access" => access = Some(word(text()?, &ACCESS_WORDS).map_err(wrong)?),
+            "access" => access = Some(read_access(value.get_ref()).map_err(wrong)?),
+            "publish" => publish = read_access(value.get_ref()).map_err(wrong)?,
             "history" => {
                 let members = value.get_ref().as_table();
                 let shape = || wrong(format!("a table, as in {}", standard_history()));
@@ -48,18 +49,53 @@ pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<
     let access = access.ok_or_else(|| {
         ConfigError::at(&origin, "a [[channels]] row says who may listen: access = \"public\" or \"closed\"")
     })?;
-    Ok(FileRule { rule: Rule { pattern, access, payload, history, slow }, origin })
+    Ok(FileRule { rule: Rule { pattern, access, publish, payload, history, slow }, origin })
 }
 
 /// A row as the file would have it, without its heading.
 pub(super) fn written(rule: &Rule) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "match = {}", quoted(rule.pattern.as_str()));
-    let _ = writeln!(text, "access = {}", quoted(word_of(&ACCESS_WORDS, rule.access)));
+    let _ = writeln!(text, "access = {}", written_access(&rule.access));
+    let _ = writeln!(text, "publish = {}", written_access(&rule.publish));
     let _ = writeln!(text, "history = {}", written_history(&rule.history));
     let _ = writeln!(text, "payload = {}", quoted(word_of(&PAYLOAD_WORDS, rule.payload)));
     let _ = writeln!(text, "slow = {}", quoted(word_of(&SLOW_WORDS, rule.slow)));
     text
+}
+
+/// The words of the ways in, alone or in a list.
+fn read_access(value: &DeValue<'_>) -> Result<Access, String> {
+    let shape = || "write it in quotes, alone or in a list, as in [\"public\"]".to_owned();
+    let texts: Vec<&str> = match value {
+        DeValue::String(text) => vec![text],
+        DeValue::Array(values) => {
+            values.iter().map(|value| value.get_ref().as_str()).collect::<Option<_>>().ok_or_else(shape)?
+        }
+        _ => return Err(shape()),
+    };
+    match texts[..] {
+        [] => Err(format!("name a way in, or write \"{CLOSED}\"")),
+        [CLOSED] => Ok(Access::closed()),
+        _ if texts.contains(&CLOSED) => Err(format!("{CLOSED} stands alone")),
+        _ => texts.into_iter().map(way).collect::<Result<_, _>>().map(Access::new),
+    }
+}
+
+fn way(text: &str) -> Result<Way, String> {
+    WAYS.iter().find(|(word, _)| *word == text).map(|(_, way)| way.clone()).ok_or_else(|| {
+        let words: Vec<_> = WAYS.iter().map(|(word, _)| *word).collect();
+        format!("one of {}, {CLOSED}", words.join(", "))
+    })
+}
+
+fn written_access(access: &Access) -> String {
+    let word = |way: &Way| WAYS.iter().find(|(_, one)| one == way).map_or("", |(word, _)| word);
+    match access.ways() {
+        [] => quoted(CLOSED),
+        [way] => quoted(word(way)),
+        ways => format!("[{}]", ways.iter().map(|way| quoted(word(way))).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 /// The history of a row that says nothing of it.
@@ -111,13 +147,21 @@ fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'stat
     words.iter().find(|(_, one)| *one == value).map_or("", |(word, _)| word)
 }
 
-const ACCESS_WORDS: [(&str, Access); 2] = [("public", Access::Public), ("closed", Access::Closed)];
+const WAYS: [(&str, Way); 1] = [("public", Way::Public)];
+/// No way in.
+const CLOSED: &str = "closed";
 const PAYLOAD_WORDS: [(&str, PayloadMode); 2] =
     [("raw", PayloadMode::Raw), ("envelope", PayloadMode::Envelope)];
 const SLOW_WORDS: [(&str, SlowMode); 2] =
     [("disconnect", SlowMode::Disconnect), ("latest", SlowMode::Latest)];
-const MEMBERS: [&str; 5] =
-    ["channels.match", "channels.access", "channels.history", "channels.payload", "channels.slow"];
+const MEMBERS: [&str; 6] = [
+    "channels.match",
+    "channels.access",
+    "channels.publish",
+    "channels.history",
+    "channels.payload",
+    "channels.slow",
+];
 const HISTORY_MEMBERS: [(&str, Kind); 3] = [
     ("channels.history.count", table::count(0, RETENTION_COUNT)),
     ("channels.history.bytes", table::RETENTION_BYTES),
@@ -178,8 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn ways_in_stand_alone_or_in_a_list() {
+        let access = |member: &str| {
+            let rules = rules(&format!("[[channels]]\nmatch = \"a\"\naccess = {member}\n"));
+            rules.map(|rules| rules[0].rule.access.clone()).map_err(|error| error.to_string())
+        };
+        assert_eq!(access("\"public\""), Ok(Access::public()));
+        assert_eq!(access("[\"public\"]"), Ok(Access::public()));
+        assert_eq!(access("\"closed\""), Ok(Access::closed()));
+        assert_eq!(access("[\"closed\"]"), Ok(Access::closed()));
+        for (member, remedy) in [
+            ("[]", "name a way in, or write \"closed\""),
+            ("[\"closed\", \"public\"]", "closed stands alone"),
+            ("\"pubic\"", "one of public, closed"),
+            ("5", "write it in quotes, alone or in a list, as in [\"public\"]"),
+            ("[5]", "write it in quotes, alone or in a list, as in [\"public\"]"),
+        ] {
+            let line = access(member).unwrap_err();
+            assert!(line.ends_with(remedy), "{line}");
+        }
+    }
+
+    #[test]
     fn a_row_is_read_as_it_is_written() {
-        let text = "[[channels]]\nmatch = \"a.*\"\naccess = \"closed\"\n\
+        let text = "[[channels]]\nmatch = \"a.*\"\naccess = \"closed\"\npublish = \"public\"\n\
                     history = { count = 7, bytes = \"3KiB\", age = \"90s\" }\npayload = \"envelope\"\nslow = \"latest\"\n";
         let rule = rules(text).unwrap().remove(0).rule;
         assert_eq!(format!("[[channels]]\n{}", written(&rule)), text);

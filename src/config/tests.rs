@@ -55,7 +55,7 @@ fn nothing_at_all_is_try_out_on_this_machine() {
         })
     );
     assert_eq!(config.rules.len(), 1);
-    assert_eq!((config.rules[0].pattern.as_str(), config.rules[0].access), ("*", Access::Public));
+    assert_eq!((config.rules[0].pattern.as_str(), config.rules[0].access.clone()), ("*", Access::public()));
     assert_eq!(config.limits, Limits::default(), "the table and the type agree on every default");
     assert_eq!((config.heartbeat, config.retry), (Some(Duration::from_secs(15)), Duration::from_secs(2)));
     assert_eq!((config.shards, config.cpus, config.reader_cpu), (None, None, None));

@@ -59,6 +59,8 @@ pub struct ShardLoop {
     draining: bool,
     drained: bool,
     pauses: Pauses,
+    /// When the machine was last told what the calendar says.
+    calendar_at: Option<Time>,
     /// Who has asked for slow readers and waits for all shards.
     waiting: Waiting,
 }
@@ -76,6 +78,7 @@ impl ShardLoop {
             draining: false,
             drained: false,
             pauses: Pauses::default(),
+            calendar_at: None,
             waiting: Waiting::default(),
         }
     }
@@ -109,6 +112,7 @@ impl ShardLoop {
     /// One turn; true if there was anything to do.
     // Hot: once per turn.
     fn turn(&mut self, now: Time) -> bool {
+        self.tell_calendar(now);
         self.ring.reap(now);
         let mut is_busy = false;
         while let Some(event) = self.ring.next_event() {
@@ -123,6 +127,13 @@ impl ShardLoop {
             self.parts.reader.notify();
         }
         is_busy
+    }
+
+    fn tell_calendar(&mut self, now: Time) {
+        if self.calendar_at.is_none_or(|at| now.since(at) >= CALENDAR_INTERVAL) {
+            self.calendar_at = Some(now);
+            self.parts.shard.handle(now, Input::Calendar(time::unix_now()));
+        }
     }
 
     fn event(&mut self, now: Time, event: Event) {
@@ -279,6 +290,9 @@ impl ShardLoop {
         }
     }
 }
+
+/// How long a jump of the calendar may go unnoticed.
+const CALENDAR_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One line a minute for the process: each shard asks for it as often by itself.
 fn warn_of_tls(now: Time) {

@@ -50,6 +50,15 @@ pub struct GapNotice<'a> {
     pub reason: GapReason,
 }
 
+/// Why a stream ends by the server's doing, as far as its client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// For no reason that is the client's: it comes back as it is.
+    ComeBack,
+    /// What it was let in with holds no longer: it comes back with something newer.
+    Expired,
+}
+
 /// What an encoder noticed about a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Encoded {
@@ -112,10 +121,10 @@ impl WireFormat {
         }
     }
 
-    /// Appends what ends a stream: how soon to reconnect.
-    pub fn encode_closing(self, retry: Duration, out: &mut Vec<u8>) {
+    /// Appends what ends a stream: why, if the client can do something about it, and how soon to reconnect.
+    pub fn encode_closing(self, closing: Closing, retry: Duration, out: &mut Vec<u8>) {
         match self {
-            Self::SseRaw | Self::SseEvent | Self::SseJson => sse::encode_closing(retry, out),
+            Self::SseRaw | Self::SseEvent | Self::SseJson => sse::encode_closing(closing, retry, out),
         }
     }
 }

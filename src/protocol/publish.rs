@@ -3,13 +3,14 @@
 //! Publishing is for courier's own page: the Host must be a loopback name, so that a page that had its name resolve
 //! to this machine gets nowhere, and the Origin, if there is one, the same host.
 
-use crate::access::is_same_host;
+use crate::access::{Right, Verdict, is_same_host};
 use crate::base::channel::ChannelName;
 use crate::base::number::index;
 use crate::base::queue::PublishOutcome;
 use crate::base::refusal::Refusal;
+use crate::base::time::UnixTime;
 use crate::protocol::answer::{Answer, Exchange, Reply};
-use crate::protocol::site::Site;
+use crate::protocol::site::{Site, credentials};
 use crate::wire::http::Head;
 use crate::wire::{sse, url};
 
@@ -47,7 +48,12 @@ impl PublishRequest {
     }
 }
 
-pub(super) fn decide(site: &Site, head: &Head<'_>, exchange: &Exchange) -> Result<PublishRequest, Answer> {
+pub(super) fn decide(
+    site: &Site,
+    head: &Head<'_>,
+    now: UnixTime,
+    exchange: &Exchange,
+) -> Result<PublishRequest, Answer> {
     let refuse = |refusal| exchange.refuse(refusal);
     let host = head.host.filter(|host| is_loopback(host)).ok_or_else(|| refuse(Refusal::OriginNotAllowed))?;
     if head.origin.is_some_and(|origin| !is_same_host(origin, host)) {
@@ -61,8 +67,9 @@ pub(super) fn decide(site: &Site, head: &Head<'_>, exchange: &Exchange) -> Resul
         }
     }
     let channel = channel.ok_or_else(|| exchange.refuse_with(Refusal::MissingChannel, NAME_THE_CHANNEL))?;
-    if site.rules.open(&channel).is_none() {
-        return Err(refuse(Refusal::ChannelNotOpen));
+    match site.gate.decide(Right::Publish, [&channel], &credentials(head), now) {
+        Verdict::Granted(_) => {}
+        Verdict::Refused(refusal) => return Err(refuse(refusal)),
     }
     let length = head.content_length.ok_or_else(|| refuse(Refusal::LengthRequired))?;
     if length > site.publish_limit as u64 {

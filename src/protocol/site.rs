@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::access::{AllowedOrigins, Rules};
+use crate::access::{AllowedOrigins, Credentials, Gate, Grant, Right, Verdict};
 use crate::base::channel::{ChannelMode, ChannelName};
 use crate::base::limits::CHANNELS_PER_CONNECTION;
 use crate::base::position::{Epoch, Start};
 use crate::base::refusal::{After, Refusal};
 use crate::base::socket::Listener;
+use crate::base::time::UnixTime;
 use crate::protocol::WireFormat;
 use crate::protocol::admin::{AdminPage, SLOW_DEFAULT, SLOW_MAX};
 use crate::protocol::answer::{Exchange, Reply};
@@ -27,7 +28,7 @@ pub use crate::protocol::answer::Answer;
 /// What this server serves, and to whom. The same for every shard.
 #[derive(Debug, Clone)]
 pub struct Site {
-    pub rules: Rules,
+    pub gate: Gate,
     pub origins: AllowedOrigins,
     /// Whether the demo page and `/publish` exist.
     pub try_out: bool,
@@ -59,6 +60,7 @@ pub struct Opening {
     pub channels: Vec<(ChannelName, ChannelMode)>,
     pub format: WireFormat,
     pub start: Start,
+    pub grant: Grant,
     /// The complete response head.
     pub head: Vec<u8>,
     /// How the stream is refused if it cannot be served now; none: by its head, a time to come back, and its end.
@@ -87,9 +89,9 @@ pub struct AdminRequest {
 
 impl Site {
     /// What this request gets.
-    pub fn decide(&self, side: Listener, head: &Head<'_>, epoch: Epoch) -> Decision {
+    pub fn decide(&self, side: Listener, head: &Head<'_>, epoch: Epoch, now: UnixTime) -> Decision {
         match side {
-            Listener::Web => self.decide_web(head, epoch),
+            Listener::Web => self.decide_web(head, epoch, now),
             Listener::Admin => decide_admin(head),
             // No HTTP is spoken there; whoever asks all the same finds nothing.
             Listener::Broker => Decision::Answer(Exchange::local(head).refuse(Refusal::NotFound)),
@@ -105,11 +107,11 @@ impl Site {
         Exchange::closing(cors).refuse(refusal)
     }
 
-    fn decide_web(&self, head: &Head<'_>, epoch: Epoch) -> Decision {
+    fn decide_web(&self, head: &Head<'_>, epoch: Epoch, now: UnixTime) -> Decision {
         let exchange = Exchange::web(head, &self.origins);
         match &*head.path {
             EVENTS => match head.method {
-                Method::Get | Method::Head => match self.open(head, epoch, &exchange) {
+                Method::Get | Method::Head => match self.open(head, epoch, now, &exchange) {
                     Ok(opening) if head.method == Method::Get => Decision::Stream(opening),
                     Ok(opening) => {
                         Decision::Answer(Answer { bytes: opening.head, after: After::Close, refusal: None })
@@ -125,7 +127,7 @@ impl Site {
                 Method::Post | Method::Other => Decision::Answer(exchange.refuse_method(PAGE_METHODS)),
             },
             PUBLISH if self.try_out => match head.method {
-                Method::Post => match publish::decide(self, head, &exchange) {
+                Method::Post => match publish::decide(self, head, now, &exchange) {
                     Ok(request) => Decision::Publish(request),
                     Err(answer) => Decision::Answer(answer),
                 },
@@ -141,7 +143,13 @@ impl Site {
     }
 
     /// Whether a stream may begin, after all checks.
-    fn open(&self, head: &Head<'_>, epoch: Epoch, exchange: &Exchange) -> Result<Opening, Refusal> {
+    fn open(
+        &self,
+        head: &Head<'_>,
+        epoch: Epoch,
+        now: UnixTime,
+        exchange: &Exchange,
+    ) -> Result<Opening, Refusal> {
         if !cors::is_allowed(&self.origins, head) {
             return Err(Refusal::OriginNotAllowed);
         }
@@ -149,14 +157,19 @@ impl Site {
             return Err(Refusal::NotAcceptable);
         }
         let parameters = Parameters::read(head, epoch)?;
-        let channels = parameters.names.into_iter().map(|name| match self.rules.open(&name) {
-            Some(rule) => Ok((name, rule.mode())),
-            None => Err(Refusal::ChannelNotOpen),
-        });
+        let grant = match self.gate.decide(Right::Subscribe, &parameters.names, &credentials(head), now) {
+            Verdict::Granted(grant) => grant,
+            Verdict::Refused(refusal) => return Err(refusal),
+        };
+        let mode = |name: ChannelName| {
+            let mode = self.gate.rules.mode(&name);
+            (name, mode)
+        };
         Ok(Opening {
-            channels: channels.collect::<Result<_, _>>()?,
+            channels: parameters.names.into_iter().map(mode).collect(),
             format: parameters.format,
             start: parameters.start,
+            grant,
             head: exchange.stream_head(),
             busy: match self.shedding {
                 Shedding::Retry => None,
@@ -195,6 +208,11 @@ impl AdminRequest {
         let fields = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
         self.exchange.answer(&Reply { status, content_type: Some(content_type), fields, body })
     }
+}
+
+pub(super) fn credentials<'a>(head: &Head<'a>) -> Credentials<'a> {
+    let Head { authorization, query, ref cookies, .. } = *head;
+    Credentials { authorization, cookies: cookies.clone(), query }
 }
 
 fn decide_admin(head: &Head<'_>) -> Decision {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::channel::PayloadMode;
 use crate::base::position::{Epoch, Position};
-use crate::protocol::{Encoded, Event, GapNotice};
+use crate::protocol::{Closing, Encoded, Event, GapNotice};
 use crate::wire::envelope::{self, Envelope};
 use crate::wire::sse;
 
@@ -79,10 +79,21 @@ pub(super) fn encode_opening(epoch: Epoch, position: Option<Position>, retry: Du
 }
 
 /// Appends the last block. It has no id: what the client has seen does not change.
-pub(super) fn encode_closing(retry: Duration, out: &mut Vec<u8>) {
+pub(super) fn encode_closing(closing: Closing, retry: Duration, out: &mut Vec<u8>) {
     sse::retry(retry, out);
+    match closing {
+        Closing::ComeBack => {}
+        // Without an id: the last one stays valid, and is what the client comes back with.
+        Closing::Expired => {
+            sse::event(EXPIRED_EVENT, out);
+            out.extend_from_slice(format!("data: {{\"retry_ms\":{}}}\n", retry.as_millis()).as_bytes());
+        }
+    }
     out.push(b'\n');
 }
+
+/// The type of the event that ends a stream whose grant has expired.
+pub const EXPIRED_EVENT: &str = "courier-expired";
 
 /// The type of the event that states a gap.
 pub const GAP_EVENT: &str = "courier-gap";
@@ -254,7 +265,7 @@ mod tests {
             stream.clear();
             format.encode_opening(EPOCH, Some(Position(7)), Duration::from_millis(2_500), &mut stream);
             stream.extend_from_slice(format.heartbeat());
-            format.encode_closing(Duration::from_secs(4), &mut stream);
+            format.encode_closing(Closing::ComeBack, Duration::from_secs(4), &mut stream);
             assert_eq!(stream, b"retry: 2500\nid: a.7\n\n:\n\nretry: 4000\n\n");
         }
         let (mut parser, mut events) = (Parser::new("", 1_000), Vec::new());

@@ -2,25 +2,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::access::Rules;
+use crate::access::{Gate, Rules};
 use crate::base::counters::{ReaderCounters, ShardCounters};
 use crate::base::position::Epoch;
 use crate::base::queue::ShardIndex;
 use crate::base::random::Random;
-use crate::base::time::Time;
+use crate::base::time::{Time, WallClock};
 use crate::config::address::ListenAddress;
 use crate::config::{self, Config, Mode, RedisConfig};
 use crate::driver::sys::listen::Place;
+use crate::driver::sys::time;
 use crate::protocol::site::Site;
-use crate::reader::broker::WallClock;
 use crate::reader::{EmbeddedOptions, ReaderOptions, RedisOptions, Upstream};
 use crate::shard::ShardOptions;
 
 pub(super) fn site(config: &Config) -> Site {
     Site {
-        rules: Rules::new(config.rules.clone()),
+        gate: Gate::new(Rules::new(config.rules.clone())),
         origins: config.allowed_origins.clone(),
         try_out: config.mode == Mode::TryOut,
         demo_page: include_bytes!("../protocol/demo.html"),
@@ -64,7 +64,7 @@ pub(super) fn reader(
         config::Upstream::Redis(redis) => Upstream::Redis(redis_options(redis)),
         config::Upstream::Broker(broker) => Upstream::Embedded(EmbeddedOptions {
             password: broker.password.clone(),
-            wall_clock: wall_clock(start),
+            wall_clock: WallClock { at: start, unix: time::unix_now() },
         }),
     };
     ReaderOptions {
@@ -97,11 +97,6 @@ fn redis_options(redis: &RedisConfig) -> RedisOptions {
 fn client_name(host: &str) -> String {
     let plain: String = host.chars().filter(char::is_ascii_graphic).collect();
     format!("courier-{plain}")
-}
-
-fn wall_clock(at: Time) -> WallClock {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    WallClock { at, since_epoch }
 }
 
 pub(super) fn place(address: &ListenAddress) -> Place {

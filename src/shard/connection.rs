@@ -169,14 +169,16 @@ impl Shard {
         self.say_if_drained();
     }
 
-    /// Gives back what the connection holds beside its row and its tail: request, join, subscriptions.
+    /// Gives back what the connection holds beside its row and its tail: request, join, grant, subscriptions.
     pub(super) fn release(&mut self, slot: Slot) {
         let row = &mut self.rows[slot.index()];
         if row.flags.take(Flags::OPENED) {
             self.opened -= 1;
         }
         let mut subscription = std::mem::replace(&mut row.subscriptions, NO_SUBSCRIPTION);
-        match row.state {
+        let state = row.state;
+        self.forget_grant(slot);
+        match state {
             State::Request(request) => self.drop_request(request),
             State::Joining(join) => drop(self.drop_join(join)),
             State::Free | State::Live | State::Ending | State::Lingering { .. } | State::Closing => {}

@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::base::disconnect::Disconnect;
 use crate::base::number::small;
 use crate::base::socket::Slot;
-use crate::protocol::WireFormat;
 use crate::protocol::site::Opening;
+use crate::protocol::{Closing, WireFormat};
 
 use super::Shard;
 use super::input::Output;
@@ -63,7 +63,7 @@ impl Shard {
         }
         let due = sweep.take_due(self.now, self.rows.len());
         for row in due.rows {
-            self.retire(Slot(small(row)));
+            self.retire(Slot(small(row)), Disconnect::Drain);
         }
         if due.is_round {
             self.drain = Drain::Ended;
@@ -89,7 +89,7 @@ impl Shard {
         for slot in due.rows.map(|row| Slot(small(row))) {
             let row = &mut self.rows[slot.index()];
             match row.state {
-                State::Live if row.flags.has(Flags::AGED) => self.retire(slot),
+                State::Live if row.flags.has(Flags::AGED) => self.retire(slot, Disconnect::Lifetime),
                 State::Live => row.flags.set(Flags::AGED),
                 State::Free
                 | State::Request(_)
@@ -101,11 +101,11 @@ impl Shard {
         }
     }
 
-    /// The stream ends with its next flush.
-    fn retire(&mut self, slot: Slot) {
+    /// The stream ends with its next flush. Of several reasons the first counts.
+    pub(super) fn retire(&mut self, slot: Slot, reason: Disconnect) {
         let row = &mut self.rows[slot.index()];
-        if matches!(row.state, State::Live | State::Joining(_)) && !row.flags.has(Flags::RETIRING) {
-            row.flags.set(Flags::RETIRING);
+        if matches!(row.state, State::Live | State::Joining(_)) && row.retiring.is_none() {
+            row.retiring = Some(reason);
             self.queue(slot);
         }
     }
@@ -131,7 +131,11 @@ impl Shard {
             format = wanted;
         }
         let retry = self.random.jitter(self.site.retry);
-        format.encode_closing(retry, out);
+        let closing = match reason {
+            Disconnect::Expired => Closing::Expired,
+            _ => Closing::ComeBack,
+        };
+        format.encode_closing(closing, retry, out);
         self.counters.disconnect(reason);
         self.release(slot);
         self.begin_ending(slot);
@@ -172,7 +176,7 @@ impl Shard {
             }
             None => {
                 let mut bytes = opening.head;
-                opening.format.encode_closing(retry, &mut bytes);
+                opening.format.encode_closing(Closing::ComeBack, retry, &mut bytes);
                 bytes
             }
         };

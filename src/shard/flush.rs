@@ -131,8 +131,8 @@ impl Shard {
             let source = Source::Tail { tail: self.tails.key(tail) };
             return Some(self.send(slot, source, self.tails.rest(tail).len()));
         }
-        if row.flags.has(Flags::RETIRING) && matches!(row.state, State::Joining(_) | State::Live) {
-            return Some(self.plan_closing(slot));
+        if let (Some(reason), State::Joining(_) | State::Live) = (row.retiring, row.state) {
+            return Some(self.plan_closing(slot, reason));
         }
         if row.state == State::Live {
             match self.owing(slot) {
@@ -184,7 +184,7 @@ impl Shard {
 
     /// What is owed, as much as one send gathers; behind the last of it, the words that end a stream. So a client that is
     /// far behind and takes little puts no more into the tails than any other.
-    fn plan_closing(&mut self, slot: Slot) -> Send {
+    fn plan_closing(&mut self, slot: Slot, reason: Disconnect) -> Send {
         let mut scratch = std::mem::take(&mut self.scratch);
         let start = scratch.len();
         let mut frames = 0;
@@ -203,7 +203,6 @@ impl Shard {
             }
         };
         if is_all {
-            let reason = if self.is_draining() { Disconnect::Drain } else { Disconnect::Lifetime };
             self.close_stream(slot, reason, &mut scratch);
         } else {
             self.again.push(slot);
@@ -258,7 +257,7 @@ impl Shard {
     fn after_tail(&mut self, slot: Slot) {
         match self.rows[slot.index()].state {
             State::Ending => self.finish(slot),
-            State::Live | State::Joining(_) if self.rows[slot.index()].flags.has(Flags::RETIRING) => {
+            State::Live | State::Joining(_) if self.rows[slot.index()].retiring.is_some() => {
                 self.queue(slot);
             }
             State::Live => self.queue_if_owed(slot),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::base::queue::{Control, Delivery};
 use crate::base::slab::Key;
 use crate::base::socket::{HangUp, Listener, Slot, SocketKey};
+use crate::base::time::UnixTime;
 use crate::protocol::admin::AdminPage;
 
 #[derive(Debug)]
@@ -29,6 +30,9 @@ pub enum Input<'a> {
     ControlReturned(Control),
     /// The answer to [`Output::AskAdmin`].
     AdminAnswer { socket: SocketKey, answer: AdminAnswer },
+    /// What the calendar says now. Comes before everything else, and again every second or so while there is something
+    /// to do: the calendar may jump.
+    Calendar(UnixTime),
     /// The time that `Shard::next_deadline` asked for may have come.
     Tick,
     /// Stop: end the streams, over a while. Comes at most once.

@@ -70,7 +70,8 @@ struct Notice {
 
 impl Shard {
     pub(super) fn open_stream(&mut self, slot: Slot, opening: Opening) {
-        let Opening { channels, format, start, head, busy } = opening;
+        let Opening { channels, format, start, grant, head, busy } = opening;
+        self.remember_grant(slot, &grant);
         let mut waiting = Vec::with_capacity(channels.len());
         let mut pending = 0;
         for (name, mode) in channels {
@@ -236,7 +237,7 @@ impl Shard {
         if !bytes.is_empty() {
             self.push_tail(slot, bytes);
         }
-        let is_retiring = self.rows[slot.index()].flags.has(Flags::RETIRING);
+        let is_retiring = self.rows[slot.index()].retiring.is_some();
         if is_retiring || self.hub.is_owed(self.rows[slot.index()].subscriptions) {
             self.queue(slot);
         }

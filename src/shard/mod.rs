@@ -12,6 +12,7 @@ mod burst;
 mod connection;
 mod drain;
 mod flush;
+mod grants;
 mod heartbeat;
 pub mod input;
 mod joining;
@@ -34,13 +35,14 @@ use crate::base::queue::{Batch, Control, Delivery, Gap, GapReason, Reach, ShardI
 use crate::base::random::Random;
 use crate::base::slab::Slab;
 use crate::base::socket::{Slot, SocketKey};
-use crate::base::time::Time;
+use crate::base::time::{Time, WallClock};
 use crate::hub::{Bounds, FORMATS_MAX, Hub, SubscriptionIndex};
 use crate::protocol::site::Site;
 use crate::protocol::{Event, GapNotice, WireFormat};
 
 use burst::Burst;
 use drain::Drain;
+use grants::Grants;
 use heartbeat::Heartbeat;
 use input::{Input, Output};
 use joining::Join;
@@ -86,6 +88,7 @@ pub struct Shard {
     /// Bytes of all request bodies that are being received.
     body_bytes: usize,
     joins: Slab<Join>,
+    grants: Grants,
     tails: Tails,
     /// Connections to flush, beside those that a round of the hub leads to.
     ready: VecDeque<Slot>,
@@ -113,6 +116,7 @@ pub struct Shard {
     /// When the operator was last told of TLS on a plain port, and that there are too many connections.
     tls_noticed: Option<Time>,
     full_noticed: Option<Time>,
+    wall_clock: WallClock,
     /// The time that came with the present input, plan or settlement.
     now: Time,
 }
@@ -143,6 +147,7 @@ impl Shard {
             requests: Slab::default(),
             body_bytes: 0,
             joins: Slab::default(),
+            grants: Grants::default(),
             tails: Tails::default(),
             ready: VecDeque::new(),
             again: Vec::new(),
@@ -165,6 +170,7 @@ impl Shard {
             drain_window,
             tls_noticed: None,
             full_noticed: None,
+            wall_clock: WallClock::default(),
             now: Time::ZERO,
             limits,
         }
@@ -184,6 +190,7 @@ impl Shard {
                 self.returned_until.get_or_insert_with(|| now.after(CONTROL_RETRY));
             }
             Input::AdminAnswer { socket, answer } => self.admin_answer(socket, &answer),
+            Input::Calendar(unix) => self.wall_clock = WallClock { at: now, unix },
             Input::Tick => self.tick(),
             Input::Drain => self.begin_drain(),
         }
@@ -217,6 +224,7 @@ impl Shard {
             self.burst.deadline(),
             self.lifetimes.as_ref().filter(|_| self.opened > 0).map(Sweep::next),
             self.drain.deadline(),
+            self.grants.next(self.wall_clock, self.now),
             self.returned_until,
         ];
         deadlines.into_iter().flatten().min()
@@ -237,10 +245,11 @@ impl Shard {
         self.connections
     }
 
-    /// What is kept beside rows and logs: requests, joins, bytes of bodies and tails, subscriptions. Zero when everybody
+    /// What is kept beside rows and logs: requests, joins, grants, bytes of bodies and tails, subscriptions. Zero when everybody
     /// has gone.
     pub fn leftovers(&self) -> usize {
-        let slabs = self.requests.len() + self.joins.len() + self.hub.subscription_count();
+        let slabs =
+            self.requests.len() + self.joins.len() + self.grants.len() + self.hub.subscription_count();
         slabs + self.body_bytes + self.tails.bytes()
     }
 
@@ -331,6 +340,7 @@ impl Shard {
         self.give_back_burst();
         self.lifetime_sweep();
         self.drain_sweep();
+        self.end_expired();
         if self.returned_until.is_some_and(|until| until <= now) {
             self.returned_until = None;
             self.outputs.extend(self.returned.drain(..).map(Output::Control));

@@ -129,7 +129,10 @@ impl Shard {
             return Step::Wait;
         }
         let read = match http::parse_from(&entry.buffer, entry.scanned, self.limits.head_bytes) {
-            Ok(Some((head, used))) => Ok(Some((self.site.decide(entry.listener, &head, self.epoch), used))),
+            Ok(Some((head, used))) => {
+                let unix = self.wall_clock.unix(self.now);
+                Ok(Some((self.site.decide(entry.listener, &head, self.epoch, unix), used)))
+            }
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };

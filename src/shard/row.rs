@@ -1,4 +1,4 @@
-//! A connection: a row of 24 bytes in a table, not a task. What a connection needs only for a while (the head it is
+//! A connection: a row of 28 bytes in a table, not a task. What a connection needs only for a while (the head it is
 //! sending, the channels it waits for, the unsent rest of a frame) lies in slabs beside, and is gone afterwards.
 
 use crate::base::disconnect::Disconnect;
@@ -12,10 +12,14 @@ pub(super) struct Row {
     pub(super) subscriptions: SubscriptionIndex,
     /// Its tail in the slab of tails, or `NO_TAIL`.
     pub(super) tail: u32,
+    /// Its grant in the slab of grants, or `NO_GRANT`.
+    pub(super) grant: u32,
     pub(super) state: State,
     /// The heartbeat tick in which it was last written to.
     pub(super) written: u16,
     pub(super) flags: Flags,
+    /// Why the stream ends with its next flush, if it does.
+    pub(super) retiring: Option<Disconnect>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +60,6 @@ impl Flags {
     pub(super) const OPENED: Self = Self(32);
     /// A sweep of the lifetimes has come by once.
     pub(super) const AGED: Self = Self(64);
-    /// The stream ends with its next flush.
-    pub(super) const RETIRING: Self = Self(128);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -80,6 +82,7 @@ impl Flags {
 }
 
 pub(super) const NO_TAIL: u32 = u32::MAX;
+pub(super) const NO_GRANT: u32 = u32::MAX;
 
 impl Row {
     pub(super) const fn free() -> Self {
@@ -87,9 +90,11 @@ impl Row {
             generation: 0,
             subscriptions: NO_SUBSCRIPTION,
             tail: NO_TAIL,
+            grant: NO_GRANT,
             state: State::Free,
             written: 0,
             flags: Flags::NONE,
+            retiring: None,
         }
     }
 
@@ -97,10 +102,11 @@ impl Row {
     pub(super) fn end(&mut self) {
         assert!(self.subscriptions == NO_SUBSCRIPTION, "a row that ends has left its channels");
         assert!(self.tail == NO_TAIL, "a row that ends has no tail");
+        assert!(self.grant == NO_GRANT, "a row that ends has given back its grant");
         let generation = (self.generation + 1) % SocketKey::GENERATIONS;
         *self = Self { generation, ..Self::free() };
     }
 }
 
-const _: () = assert!(size_of::<Row>() == 24);
+const _: () = assert!(size_of::<Row>() == 28);
 const _: () = assert!(size_of::<Disconnect>() == 1);

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use courier::base::socket::{HangUp, Slot, SocketKey};
-use courier::base::time::Time;
-use courier::reader::broker::{Broker, BrokerOptions, WallClock};
+use courier::base::time::{Time, WallClock};
+use courier::driver::sys::time;
+use courier::reader::broker::{Broker, BrokerOptions};
 use courier::reader::input::Output;
 use courier::wire::resp::request::encode_command;
 
@@ -134,10 +134,7 @@ impl BrokerUnderTest {
             buffer_bytes_max: 1 << 24,
             password: option("--requirepass").map(|password| password.as_bytes().into()),
             version: "0.0.0",
-            wall_clock: WallClock {
-                at: Time::ZERO,
-                since_epoch: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap(),
-            },
+            wall_clock: WallClock { at: Time::ZERO, unix: time::unix_now() },
             counters: Arc::default(),
         });
         Self { broker, clients: BTreeMap::new() }

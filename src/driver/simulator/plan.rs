@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
+use crate::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
 use crate::base::channel::SlowMode;
 use crate::base::limits::{HISTORY_AGE, Limits, MIB};
 use crate::base::number::index;
@@ -75,7 +75,7 @@ impl Plan {
                 kept_whole.insert(channel);
             }
             let pattern = Pattern::parse(&channel_name(channel)).expect("a name is a pattern");
-            rules.push(Rule { history, slow: slow_mode(channel), ..Rule::new(pattern, Access::Public) });
+            rules.push(Rule { history, slow: slow_mode(channel), ..Rule::new(pattern, Access::public()) });
         }
         Self {
             steps: 300 + random.below(1_200),
@@ -97,7 +97,7 @@ impl Plan {
 
     pub(super) fn site(&self) -> Site {
         Site {
-            rules: self.rules.clone(),
+            gate: Gate::new(self.rules.clone()),
             origins: AllowedOrigins::Any,
             try_out: false,
             demo_page: b"",

@@ -3,13 +3,19 @@
 #![allow(unsafe_code)] // Two system calls without a wrapper in std; see the blocks.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::base::time::Time;
+use crate::base::time::{Time, UnixTime};
 
 /// The time of CLOCK_MONOTONIC, which is also what the ring's timeouts are measured against.
 pub fn now() -> Time {
     Time::from_nanos(read(libc::CLOCK_MONOTONIC))
+}
+
+/// What the calendar says now. It may have been set to anything.
+pub fn unix_now() -> UnixTime {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// CPU time of this thread so far, to the nanosecond. A thread's own `/proc/thread-self/schedstat` lags by up to a tick

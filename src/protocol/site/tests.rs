@@ -1,7 +1,7 @@
 //! Requests as they are on the wire, and what they get.
 
 use super::*;
-use crate::access::{Access, Pattern, Rule};
+use crate::access::{Access, Pattern, Rule, Rules};
 use crate::base::channel::PayloadMode;
 use crate::base::position::{Position, Seen};
 use crate::base::queue::PublishOutcome;
@@ -13,17 +13,17 @@ fn site(origins: &[&str], try_out: bool) -> Site {
     let row =
         |pattern, access, payload| Rule { payload, ..Rule::new(Pattern::parse(pattern).unwrap(), access) };
     let rules = if try_out {
-        vec![row("*", Access::Public, PayloadMode::Raw)]
+        vec![Rule { publish: Access::public(), ..row("*", Access::public(), PayloadMode::Raw) }]
     } else {
         vec![
-            row("news.secret", Access::Closed, PayloadMode::Raw),
-            row("news.*", Access::Public, PayloadMode::Raw),
-            row("env.*", Access::Public, PayloadMode::Envelope),
-            row("ü", Access::Public, PayloadMode::Raw),
+            row("news.secret", Access::closed(), PayloadMode::Raw),
+            row("news.*", Access::public(), PayloadMode::Raw),
+            row("env.*", Access::public(), PayloadMode::Envelope),
+            row("ü", Access::public(), PayloadMode::Raw),
         ]
     };
     Site {
-        rules: Rules::new(rules),
+        gate: Gate::new(Rules::new(rules)),
         origins: AllowedOrigins::parse(origins.iter().copied()).unwrap(),
         try_out,
         demo_page: b"<!doctype html>",
@@ -35,7 +35,7 @@ fn site(origins: &[&str], try_out: bool) -> Site {
 
 fn decide(site: &Site, side: Listener, request: &str) -> Decision {
     let (head, _) = http::parse(request.as_bytes(), 8_192).unwrap().expect("the head is complete");
-    site.decide(side, &head, EPOCH)
+    site.decide(side, &head, EPOCH, UnixTime::from_secs(0))
 }
 
 /// What a GET of this target with these further fields gets, where every origin is allowed.

@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::socket::{HangUp, SocketKey};
-use crate::base::time::Time;
+use crate::base::time::{Time, UnixTime, WallClock};
 use crate::reader::broker::clients::{Clients, State};
 use crate::reader::broker::dispatch::request_bounds;
 use crate::reader::broker::keyspace::Keyspace;
@@ -66,13 +66,6 @@ pub struct BrokerOptions {
     pub version: &'static str,
     pub wall_clock: WallClock,
     pub counters: Arc<ReaderCounters>,
-}
-
-/// What the machine's clock means: at `at` it was `since_epoch` after the beginning of 1970.
-#[derive(Debug, Clone, Copy)]
-pub struct WallClock {
-    pub at: Time,
-    pub since_epoch: Duration,
 }
 
 #[derive(Debug)]
@@ -187,9 +180,9 @@ impl Broker {
 
     /// When the next key expires.
     pub fn next_deadline(&self) -> Option<Time> {
-        let WallClock { at, since_epoch } = self.options.wall_clock;
-        let expired_at = Duration::from_millis(self.keyspace.next_expiry()?.max(0).unsigned_abs() + 1);
-        Some(at.after(expired_at.saturating_sub(since_epoch)))
+        let clock = self.options.wall_clock;
+        let expired_at = UnixTime::from_millis(self.keyspace.next_expiry()?.max(0).unsigned_abs() + 1);
+        Some(clock.time(clock.at, expired_at))
     }
 
     /// The time of `next_deadline` may have come.
@@ -201,8 +194,8 @@ impl Broker {
 
     /// Since the beginning of 1970.
     fn wall_time(&self, now: Time) -> Duration {
-        let WallClock { at, since_epoch } = self.options.wall_clock;
-        since_epoch + now.since(at)
+        let WallClock { at, unix } = self.options.wall_clock;
+        Duration::from_millis(unix.as_millis()) + now.since(at)
     }
 
     fn write_gauges(&self) {

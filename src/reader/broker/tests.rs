@@ -2,15 +2,14 @@
 //! `tests/broker_like_redis/`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
 use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::socket::{HangUp, Slot, SocketKey};
-use crate::base::time::Time;
-use crate::reader::broker::{Broker, BrokerOptions, WallClock};
+use crate::base::time::{Time, UnixTime, WallClock};
+use crate::reader::broker::{Broker, BrokerOptions};
 use crate::reader::input::Output;
 use crate::wire::resp::request::encode_command;
 
@@ -27,7 +26,7 @@ fn options() -> BrokerOptions {
         buffer_bytes_max: 20_000,
         password: None,
         version: "1.2.3",
-        wall_clock: WallClock { at: Time::ZERO, since_epoch: Duration::from_secs(1_700_000_000) },
+        wall_clock: WallClock { at: Time::ZERO, unix: UnixTime::from_secs(1_700_000_000) },
         counters: Arc::default(),
     }
 }

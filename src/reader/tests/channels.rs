@@ -74,7 +74,7 @@ fn a_join_may_ask_for_what_is_kept() {
 fn rules() -> Rules {
     let rule = |pattern: &str, history| Rule {
         history,
-        ..Rule::new(Pattern::parse(pattern).unwrap(), Access::Public)
+        ..Rule::new(Pattern::parse(pattern).unwrap(), Access::public())
     };
     Rules::new(vec![
         rule("none.*", Retention { count: 0, ..Retention::STANDARD }),

@@ -1,9 +1,10 @@
 //! The embedded broker as the upstream.
 
 use super::*;
+use crate::base::time::UnixTime;
 
 fn embedded() -> Rig {
-    let wall_clock = WallClock { at: Time::ZERO, since_epoch: Duration::from_secs(1_700_000_000) };
+    let wall_clock = WallClock { at: Time::ZERO, unix: UnixTime::from_secs(1_700_000_000) };
     let options = EmbeddedOptions { password: None, wall_clock };
     let mut rig = Rig::new(Upstream::Embedded(options), Limits::default(), Rules::default(), 1);
     assert_eq!(rig.outputs(), "");

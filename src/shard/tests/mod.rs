@@ -2,6 +2,7 @@
 
 mod burst;
 mod drain;
+mod grants;
 mod joining;
 mod requests;
 mod slow;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 
 use super::input::{AdminAnswer, Send, SendOutcome, Unsent};
 use super::*;
-use crate::access::{Access, AllowedOrigins, Pattern, Rule, Rules};
+use crate::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
 use crate::base::disconnect::Disconnect;
 use crate::base::position::Position;
 use crate::base::queue::{
@@ -45,9 +46,10 @@ impl Bench {
     }
 
     fn with(change: impl FnOnce(&mut ShardOptions)) -> Self {
-        let rule = Rule::new(Pattern::parse("*").unwrap(), Access::Public);
+        let rule =
+            Rule { publish: Access::public(), ..Rule::new(Pattern::parse("*").unwrap(), Access::public()) };
         let site = Site {
-            rules: Rules::new(vec![rule]),
+            gate: Gate::new(Rules::new(vec![rule])),
             origins: AllowedOrigins::Any,
             try_out: true,
             demo_page: b"<html>",

@@ -10,9 +10,9 @@ fn bench() -> Bench {
     Bench::with(|options| {
         options.limits.lag_bytes = 1_000;
         let rule =
-            |pattern, slow| Rule { slow, ..Rule::new(Pattern::parse(pattern).unwrap(), Access::Public) };
+            |pattern, slow| Rule { slow, ..Rule::new(Pattern::parse(pattern).unwrap(), Access::public()) };
         let site = Arc::get_mut(&mut options.site).unwrap();
-        site.rules = Rules::new(vec![rule("l*", SlowMode::Latest), rule("*", SlowMode::Disconnect)]);
+        site.gate.rules = Rules::new(vec![rule("l*", SlowMode::Latest), rule("*", SlowMode::Disconnect)]);
     })
 }
 

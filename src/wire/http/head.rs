@@ -38,6 +38,8 @@ pub struct Head<'a> {
     pub origin: Option<&'a [u8]>,
     pub last_event_id: Option<&'a [u8]>,
     pub authorization: Option<&'a [u8]>,
+    /// The lines of the Cookie field, in order.
+    pub cookies: SmallVec<[&'a [u8]; 1]>,
     pub access_control_request_method: Option<&'a [u8]>,
     pub access_control_request_headers: Option<&'a [u8]>,
     /// The lines of the Accept field, in order.
@@ -178,6 +180,7 @@ fn parse_complete(bytes: &[u8]) -> Result<Head<'_>, Refusal> {
         origin: fields.origin,
         last_event_id: fields.last_event_id,
         authorization: fields.authorization,
+        cookies: fields.cookies,
         access_control_request_method: fields.request_method,
         access_control_request_headers: fields.request_headers,
         accept: fields.accept,
@@ -266,6 +269,7 @@ struct Fields<'a> {
     origin: Option<&'a [u8]>,
     last_event_id: Option<&'a [u8]>,
     authorization: Option<&'a [u8]>,
+    cookies: SmallVec<[&'a [u8]; 1]>,
     request_method: Option<&'a [u8]>,
     request_headers: Option<&'a [u8]>,
     accept: SmallVec<[&'a [u8]; 2]>,
@@ -285,6 +289,7 @@ impl<'a> Fields<'a> {
         // The length tells most names apart, so that a field that does not matter costs one comparison.
         match name.len() {
             4 if is("host") => return self.take_host(value),
+            6 if is("cookie") => self.cookies.push(value),
             6 if is("accept") => self.accept.push(value),
             6 if is("origin") => once(&mut self.origin, value)?,
             6 if is("expect") => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
