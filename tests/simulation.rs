@@ -57,6 +57,7 @@ fn assert_everything_was_tried(seeds: u64, total: &Summary) {
         total.forbidden,
         total.short_sends,
         total.stale_completions,
+        total.stale_answers,
         total.returned_controls,
         total.leaps,
         total.drains,

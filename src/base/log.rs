@@ -134,6 +134,13 @@ impl Log {
         frames.get(frames.partition_point(|frame| frame.end <= offset))
     }
 
+    /// Whether no frame has bytes on both sides of `offset`, which lies within the log.
+    pub fn is_boundary(&self, offset: Offset) -> bool {
+        offset == self.start()
+            || offset == self.end()
+            || self.frame_at(offset - 1).is_some_and(|frame| frame.end == offset)
+    }
+
     /// The frame that ends at `offset` or before, last of these; none at the start.
     pub fn frame_before(&self, offset: Offset) -> Option<&Frame> {
         let frames = &self.buffer.as_ref()?.frames;

@@ -414,6 +414,10 @@ impl Hub {
     fn set_cursor(&mut self, subscription: SubscriptionIndex, cursor: Offset) {
         let Subscription { stream, cursor: before, .. } = self.subscriptions[subscription as usize];
         self.subscriptions[subscription as usize].cursor = cursor;
+        debug_assert!(
+            self.streams.at(stream).log().is_boundary(cursor),
+            "a cursor always stands between two frames"
+        );
         if before == SKIPPING {
             self.skips.end(subscription);
         }

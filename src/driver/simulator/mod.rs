@@ -66,6 +66,7 @@ pub struct Summary {
     pub forbidden: u64,
     pub short_sends: u64,
     pub stale_completions: u64,
+    pub stale_answers: u64,
     pub returned_controls: u64,
     pub leaps: u64,
     pub drains: u64,
@@ -84,6 +85,7 @@ impl Summary {
         self.forbidden += other.forbidden;
         self.short_sends += other.short_sends;
         self.stale_completions += other.stale_completions;
+        self.stale_answers += other.stale_answers;
         self.returned_controls += other.returned_controls;
         self.leaps += other.leaps;
         self.drains += other.drains;
@@ -259,6 +261,9 @@ impl World {
         let side = &mut self.shards[shard];
         if !side.is_gone && side.stale_completion(self.now, &mut self.random) {
             self.summary.stale_completions += 1;
+        }
+        if !side.is_gone && side.stale_answer(self.now, &mut self.random) {
+            self.summary.stale_answers += 1;
         }
         self.stale_link_speaks();
     }

@@ -12,7 +12,8 @@ use super::{EPOCH, Summary, network};
 use crate::base::counters::ShardCounters;
 use crate::base::disconnect::Disconnect;
 use crate::base::number::index;
-use crate::base::queue::{Delivery, ShardIndex};
+use crate::base::position::Position;
+use crate::base::queue::{ChannelKey, Delivery, JoinOutcome, Joined, ShardIndex};
 use crate::base::random::Random;
 use crate::base::socket::{HangUp, Listener, Slot, SocketKey};
 use crate::base::time::Time;
@@ -32,6 +33,8 @@ pub(super) struct ShardSide {
     pub(super) free_slots: Vec<u32>,
     /// Uses of slots that are over, whose last completions may still come.
     pub(super) past_keys: Vec<SocketKey>,
+    /// The last joins that were answered, those of past uses among them.
+    answered: VecDeque<(SocketKey, ChannelKey)>,
     pub(super) is_draining: bool,
     pub(super) is_listening: bool,
     /// It has drained, and its thread has ended.
@@ -62,6 +65,7 @@ impl ShardSide {
             next_slot: 0,
             free_slots: Vec::new(),
             past_keys: Vec::new(),
+            answered: VecDeque::new(),
             is_draining: false,
             is_listening: true,
             is_gone: false,
@@ -82,6 +86,15 @@ impl ShardSide {
     pub(super) fn input(&mut self, now: Time, input: Input<'_>) {
         self.thread.wake();
         self.shard.handle(now, input);
+    }
+
+    /// What comes out of the reader's queue.
+    pub(super) fn deliver(&mut self, now: Time, delivery: Delivery) {
+        if let Delivery::Joined(joined) = &delivery {
+            self.answered.truncate(ANSWERED - 1);
+            self.answered.push_front((joined.connection, joined.channel));
+        }
+        self.shard.handle(now, Input::Delivery(delivery));
     }
 
     pub(super) fn socket(&mut self, slot: Slot) -> &mut network::Socket {
@@ -165,6 +178,24 @@ impl ShardSide {
         socket.client_ended
     }
 
+    /// An answer comes that a connection was to have which has ended since. It says that the channel is forbidden: were it
+    /// taken for an answer to whoever has the slot now, that client would be told so.
+    pub(super) fn stale_answer(&mut self, now: Time, random: &mut Random) -> bool {
+        let is_past = |(connection, _): &&(SocketKey, ChannelKey)| self.past_keys.contains(connection);
+        let past: Vec<(SocketKey, ChannelKey)> = self.answered.iter().filter(is_past).copied().collect();
+        if past.is_empty() {
+            return false;
+        }
+        let (connection, channel) = past[index(random.below(past.len() as u64))];
+        let outcome = JoinOutcome::Forbidden;
+        let joined = Joined { connection, channel, position: Position::ZERO, outcome };
+        let joining = self.shard.joining();
+        self.input(now, Input::Delivery(Delivery::Joined(joined)));
+        assert!(self.shard.next_output().is_none(), "nothing comes of a stale answer");
+        assert_eq!(self.shard.joining(), joining, "a stale answer opens no stream");
+        true
+    }
+
     /// A completion comes that is of an earlier use of its slot. The machine drops it and counts it.
     pub(super) fn stale_completion(&mut self, now: Time, random: &mut Random) -> bool {
         if self.past_keys.is_empty() {
@@ -188,6 +219,9 @@ impl ShardSide {
         true
     }
 }
+
+/// How many answers to joins are remembered.
+const ANSWERED: usize = 16;
 
 fn any_hang_up(random: &mut Random) -> HangUp {
     [HangUp::Closed, HangUp::Reset, HangUp::TimedOut, HangUp::Failed(5)][index(random.below(4))]

@@ -30,7 +30,7 @@ impl World {
             }
             let Some(delivery) = side.queue.pop_front() else { break };
             is_busy = true;
-            side.shard.handle(self.now, Input::Delivery(delivery));
+            side.deliver(self.now, delivery);
             self.carry_out_shard(index);
         }
         let side = &mut self.shards[index];
