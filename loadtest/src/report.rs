@@ -7,8 +7,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::machine::{Machine, Placement};
-use crate::scenario::{Bench, Trial};
-use crate::statistics::Spread;
+use crate::scenario::Bench;
+use crate::scenario::trial::Trial;
+use crate::statistics::{Percentiles, Spread};
 use crate::trouble::Trouble;
 
 /// `R` is a scenario's round, `S` its summary of one contender.
@@ -132,6 +133,11 @@ pub fn spread(spread: Option<Spread>, scale: f64, digits: usize) -> String {
     }
 }
 
+/// One figure of a distribution, if there is one.
+pub fn milliseconds(of: Option<Percentiles>, figure: fn(&Percentiles) -> f64) -> String {
+    of.map_or_else(|| "-".to_owned(), |of| format!("{:.2}", figure(&of)))
+}
+
 /// `100 %` only if it is all.
 pub fn share(part: u64, whole: u64) -> String {
     match whole {
@@ -155,7 +161,8 @@ pub fn thousands(count: u64) -> String {
 }
 
 fn surroundings(bench: &Bench) -> String {
-    let Machine { kernel, processor, cpus, is_virtual, load_before, .. } = &bench.machine;
+    let Machine { kernel, processor, cpus, is_virtual, load_before, .. } =
+        &bench.machine;
     let kind = if *is_virtual { ", virtual" } else { "" };
     let cpu_list = |cpus: &[usize]| match cpus {
         [] => "any".to_owned(),

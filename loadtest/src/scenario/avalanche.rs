@@ -19,9 +19,9 @@ use crate::observe::listen_drops;
 use crate::payload::{Payload, Stamp};
 use crate::publisher::Publisher;
 use crate::report::{Align, Report, Table, share, spread, thousands};
-use crate::scenario::fanout::faults;
 use crate::scenario::jitter::only_who_can_resume;
-use crate::scenario::{Bench, Manner, Outcome, Trial};
+use crate::scenario::trial::{Trial, faults, remarks};
+use crate::scenario::{Bench, Manner};
 use crate::statistics::{Latencies, Percentiles, Spread};
 use crate::swarm::Swarm;
 use crate::swarm::orders::{Published, Tally};
@@ -93,7 +93,7 @@ pub fn run(arguments: &AvalancheArguments) -> Result<bool, Trouble> {
         common.rounds,
     );
     let is_good = trials.iter().all(|trial| is_good(trial, arguments));
-    let (table, remarks) = (table(&summaries), remarks(&trials, arguments));
+    let (table, remarks) = (table(&summaries), remarks(&trials, |round| words(round, arguments)));
     Report { scenario: "avalanche", title, table, remarks, trials, summaries }.show(&bench)?;
     Ok(is_good)
 }
@@ -256,8 +256,7 @@ fn table(summaries: &[Summary]) -> Table {
 }
 
 fn is_good(trial: &Trial<Round>, arguments: &AvalancheArguments) -> bool {
-    trial.failures().next().is_none()
-        && trial.measured().all(|round| shortcomings(round, arguments).is_empty())
+    trial.is_good(|round| shortcomings(round, arguments).is_empty())
 }
 
 /// What was not as it should be, in words.
@@ -284,33 +283,16 @@ fn shortcomings(round: &Round, arguments: &AvalancheArguments) -> Vec<String> {
 /// What a server says that did not give the id.
 const UNKNOWN_EPOCH: &str = "unknown-epoch";
 
-fn remarks(trials: &[Trial<Round>], arguments: &AvalancheArguments) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for trial in trials {
-        for (number, outcome) in trial.rounds.iter().enumerate() {
-            let of = format!("{}, round {}", trial.contender, number + 1);
-            match outcome {
-                Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
-                Outcome::Measured(round) => {
-                    remarks.extend(round.usage.remarks().into_iter().map(|remark| format!("{of}: {remark}")));
-                    let away = round.away.map_or_else(String::new, |away| {
-                        format!(
-                            "; without a stream {:.2} s (p50), {:.2} s (p99)",
-                            away.p50_ms / 1e3,
-                            away.p99_ms / 1e3
-                        )
-                    });
-                    remarks.push(format!(
-                        "{of}: gone after {:.2} s, there again {:.2} s later{away}",
-                        round.ending_seconds, round.starting_seconds
-                    ));
-                    let shortcomings = shortcomings(round, arguments);
-                    remarks.extend(shortcomings.into_iter().map(|words| format!("{of}: {words}")));
-                }
-            }
-        }
-    }
-    remarks
+fn words(round: &Round, arguments: &AvalancheArguments) -> Vec<String> {
+    let mut words = round.usage.remarks();
+    let away = round.away.map_or_else(String::new, |away| {
+        let (p50, p99) = (away.p50_ms / 1e3, away.p99_ms / 1e3);
+        format!("; without a stream {p50:.2} s (p50), {p99:.2} s (p99)")
+    });
+    let (ending, starting) = (round.ending_seconds, round.starting_seconds);
+    words.push(format!("gone after {ending:.2} s, there again {starting:.2} s later{away}"));
+    words.extend(shortcomings(round, arguments));
+    words
 }
 
 // Exact: nanoseconds of a run are far below 2^52.

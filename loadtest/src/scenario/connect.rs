@@ -12,8 +12,8 @@ use crate::contender::{Contender, NCHAN, RING_LOOP};
 use crate::payload::{Payload, Stamp};
 use crate::publisher::Publisher;
 use crate::report::{Align, Report, Table, share, spread, thousands};
-use crate::scenario::fanout::faults;
-use crate::scenario::{Bench, Outcome, Trial};
+use crate::scenario::Bench;
+use crate::scenario::trial::{Trial, faults, remarks};
 use crate::statistics::Spread;
 use crate::swarm::orders::{Published, Tally};
 use crate::sys;
@@ -54,16 +54,14 @@ pub fn run(arguments: &ConnectArguments) -> Result<bool, Trouble> {
         },
     );
     let summaries: Vec<Summary> = trials.iter().map(|trial| summary(trial, &trials)).collect();
-    let is_good = trials.iter().all(|trial| {
-        trial.failures().next().is_none() && trial.measured().all(|round| round.tally.is_flawless())
-    });
+    let is_good = trials.iter().all(|trial| trial.is_good(|round| round.tally.is_flawless()));
     let title = format!(
         "connect: {} subscribers of one channel, {} at a time for each process; {} rounds",
         thousands(arguments.common.connections as u64),
         arguments.at_once,
         arguments.common.rounds,
     );
-    let (table, remarks) = (table(&summaries), remarks(&trials));
+    let (table, remarks) = (table(&summaries), remarks(&trials, words));
     Report { scenario: "connect", title, table, remarks, trials, summaries }.show(&bench)?;
     Ok(is_good)
 }
@@ -139,21 +137,8 @@ fn table(summaries: &[Summary]) -> Table {
     table
 }
 
-fn remarks(trials: &[Trial<Round>]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for trial in trials {
-        for (number, outcome) in trial.rounds.iter().enumerate() {
-            let of = format!("{}, round {}", trial.contender, number + 1);
-            match outcome {
-                Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
-                Outcome::Measured(round) => {
-                    remarks.extend(round.usage.remarks().into_iter().map(|remark| format!("{of}: {remark}")));
-                    remarks.extend(faults(&round.tally).map(|faults| format!("{of}: {faults}")));
-                }
-            }
-        }
-    }
-    remarks
+fn words(round: &Round) -> Vec<String> {
+    round.usage.remarks().into_iter().chain(faults(&round.tally)).collect()
 }
 
 // Exact: counts of a run are far below 2^52.

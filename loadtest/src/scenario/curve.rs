@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::arguments::{CurveArguments, FanoutArguments};
 use crate::contender::Contender;
 use crate::report::{Align, Report, Table, share, spread, thousands};
-use crate::scenario::fanout::{self, faults};
-use crate::scenario::{Bench, Outcome, Trial};
+use crate::scenario::trial::{Trial, remarks};
+use crate::scenario::{Bench, fanout};
 use crate::statistics::Spread;
 use crate::trouble::Trouble;
 
@@ -68,7 +68,7 @@ pub fn run(arguments: &CurveArguments) -> Result<bool, Trouble> {
         arguments.messages,
     );
     let is_flawless = trials.iter().all(is_good);
-    let (table, remarks) = (table(&summaries), remarks(&trials));
+    let (table, remarks) = (table(&summaries), remarks(&trials, words));
     Report { scenario: "curve", title, table, remarks, trials, summaries }.show(&bench)?;
     Ok(is_flawless)
 }
@@ -122,27 +122,13 @@ fn table(summaries: &[Summary]) -> Table {
 /// Whether every round was measured and every message delivered as it should be.
 fn is_good(trial: &Trial<Round>) -> bool {
     let is_good = |part: &Part| part.round.tally.is_flawless() && !part.round.is_cut_short;
-    trial.failures().next().is_none() && trial.measured().all(|round| round.parts.iter().all(is_good))
+    trial.is_good(|round| round.parts.iter().all(is_good))
 }
 
-fn remarks(trials: &[Trial<Round>]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for trial in trials {
-        for (number, outcome) in trial.rounds.iter().enumerate() {
-            let of = format!("{}, round {}", trial.contender, number + 1);
-            match outcome {
-                Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
-                Outcome::Measured(round) => {
-                    for Part { connections, round } in &round.parts {
-                        let of = format!("{of}, {} subscribers", thousands(*connections as u64));
-                        let usage = round.usage.remarks().into_iter();
-                        let cut = round.is_cut_short.then(|| "cut short".to_owned());
-                        let all = usage.chain(cut).chain(faults(&round.tally));
-                        remarks.extend(all.map(|remark| format!("{of}: {remark}")));
-                    }
-                }
-            }
-        }
-    }
-    remarks
+fn words(round: &Round) -> Vec<String> {
+    let words = |Part { connections, round }: &Part| {
+        let of = format!("{} subscribers", thousands(*connections as u64));
+        fanout::words(round).into_iter().map(move |words| format!("{of}: {words}"))
+    };
+    round.parts.iter().flat_map(words).collect()
 }

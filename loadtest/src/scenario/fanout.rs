@@ -12,9 +12,10 @@ use crate::arguments::FanoutArguments;
 use crate::contender::{Contender, NCHAN, RING_LOOP};
 use crate::payload::{Payload, Stamp};
 use crate::publisher::Publisher;
-use crate::report::{Align, Report, Table, share, spread, thousands};
-use crate::scenario::{Bench, Outcome, Trial};
-use crate::statistics::{Latencies, Percentiles, Spread};
+use crate::report::{Align, Report, Table, milliseconds, share, spread, thousands};
+use crate::scenario::Bench;
+use crate::scenario::trial::{Arrivals, Trial, faults, remarks};
+use crate::statistics::{Percentiles, Spread};
 use crate::swarm::Swarm;
 use crate::swarm::orders::{Published, Tally};
 use crate::sys;
@@ -40,9 +41,8 @@ struct Summary {
     cpu_nanos_per_delivery: Option<Spread>,
     multiple_of_ring_loop: Option<Spread>,
     multiple_of_nchan: Option<Spread>,
-    latency: Option<Percentiles>,
-    delivered: u64,
-    expected: u64,
+    #[serde(flatten)]
+    arrivals: Arrivals,
 }
 
 pub fn run(arguments: &FanoutArguments) -> Result<bool, Trouble> {
@@ -56,7 +56,7 @@ pub fn run(arguments: &FanoutArguments) -> Result<bool, Trouble> {
             (None, None) => "nothing arrived".to_owned(),
         },
     );
-    let remarks = remarks(&trials);
+    let remarks = remarks(&trials, words);
     let summaries: Vec<Summary> = trials.iter().map(|trial| summary(trial, &trials)).collect();
     let mode = match arguments.rate {
         None => "one at a time".to_owned(),
@@ -171,22 +171,13 @@ impl Feed<'_> {
 const WARM_UP_PATIENCE: Duration = Duration::from_secs(2);
 
 fn summary(trial: &Trial<Round>, trials: &[Trial<Round>]) -> Summary {
-    let mut latencies = Latencies::default();
-    let (mut delivered, mut expected) = (0, 0);
-    for round in trial.measured() {
-        latencies.merge(&round.tally.latencies);
-        delivered += round.tally.delivered;
-        expected += round.tally.expected;
-    }
     let figure = |round: &Round| round.cpu_nanos_per_delivery;
     Summary {
         contender: trial.contender,
         cpu_nanos_per_delivery: Spread::of(trial.measured().filter_map(figure)),
         multiple_of_ring_loop: trial.multiples_of(trials, RING_LOOP, figure),
         multiple_of_nchan: trial.multiples_of(trials, NCHAN, figure),
-        latency: latencies.percentiles(),
-        delivered,
-        expected,
+        arrivals: trial.arrivals(|round| &round.tally),
     }
 }
 
@@ -203,12 +194,7 @@ fn table(summaries: &[Summary]) -> Table {
         ("delivered", Align::Right),
     ]);
     for summary in summaries {
-        let latency = |figure: fn(&Percentiles) -> f64| {
-            summary
-                .latency
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |latency| format!("{:.2}", figure(latency)))
-        };
+        let latency = |figure| milliseconds(summary.arrivals.latency, figure);
         table.row(vec![
             summary.contender.to_owned(),
             spread(summary.cpu_nanos_per_delivery, 1e-3, 2),
@@ -218,7 +204,7 @@ fn table(summaries: &[Summary]) -> Table {
             latency(|latency| latency.p99_ms),
             latency(|latency| latency.p999_ms),
             latency(|latency| latency.max_ms),
-            share(summary.delivered, summary.expected),
+            share(summary.arrivals.delivered, summary.arrivals.expected),
         ]);
     }
     table
@@ -226,62 +212,17 @@ fn table(summaries: &[Summary]) -> Table {
 
 /// Whether every round was measured and every message delivered as it should be.
 fn is_good(trial: &Trial<Round>) -> bool {
-    trial.failures().next().is_none()
-        && trial.measured().all(|round| round.tally.is_flawless() && !round.is_cut_short)
+    trial.is_good(|round| round.tally.is_flawless() && !round.is_cut_short)
 }
 
-fn remarks(trials: &[Trial<Round>]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for trial in trials {
-        for (number, outcome) in trial.rounds.iter().enumerate() {
-            let of = format!("{}, round {}", trial.contender, number + 1);
-            match outcome {
-                Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
-                Outcome::Measured(round) => {
-                    remarks.extend(round.usage.remarks().into_iter().map(|remark| format!("{of}: {remark}")));
-                    if round.is_cut_short {
-                        remarks.push(format!("{of}: cut short after message {}", round.published));
-                    }
-                    remarks.extend(faults(&round.tally).map(|faults| format!("{of}: {faults}")));
-                }
-            }
-        }
-    }
-    remarks
-}
-
-/// What went wrong with deliveries, in words.
-pub(super) fn faults(tally: &Tally) -> Option<String> {
-    if tally.is_flawless() {
-        return None;
-    }
-    let counts = [
-        (tally.lost, "lost"),
-        (tally.repeated, "repeated"),
-        (tally.reordered, "out of order"),
-        (tally.foreign, "altered or foreign"),
-        (tally.gaps_stated, "gaps stated by the server"),
-        (tally.disconnected, "streams ended early"),
-    ];
-    let words = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
-    Some(words.collect::<Vec<_>>().join(", "))
+/// What the figures of a round do not say.
+pub(super) fn words(round: &Round) -> Vec<String> {
+    let cut = round.is_cut_short.then(|| format!("cut short after message {}", round.published));
+    round.usage.remarks().into_iter().chain(cut).chain(faults(&round.tally)).collect()
 }
 
 // Exact: counts of a run are far below 2^52.
 #[allow(clippy::cast_precision_loss)]
 fn real(count: u64) -> f64 {
     count as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn faults_are_named_and_a_flawless_tally_has_none() {
-        let good = Tally { expected: 2, delivered: 2, ..Tally::default() };
-        assert_eq!(faults(&good), None);
-        let bad = Tally { delivered: 1, lost: 1, disconnected: 3, ..good };
-        assert_eq!(faults(&bad).unwrap(), "1 lost, 3 streams ended early");
-    }
 }

@@ -15,7 +15,8 @@ use crate::observe::kernel_slab_bytes;
 use crate::payload::{Payload, Stamp};
 use crate::publisher::Publisher;
 use crate::report::{Align, Report, Table, spread, thousands};
-use crate::scenario::{Bench, Outcome, Trial};
+use crate::scenario::Bench;
+use crate::scenario::trial::{Trial, remarks};
 use crate::statistics::Spread;
 use crate::swarm::Swarm;
 use crate::swarm::orders::Published;
@@ -97,7 +98,12 @@ pub fn run(arguments: &IdleArguments) -> Result<bool, Trouble> {
         arguments.common.rounds,
         arguments.rest.as_secs_f64(),
     );
-    let (table, remarks) = (table(&summaries), remarks(&trials));
+    let mut remarks = remarks(&trials, words);
+    remarks.push(
+        "kernel bytes are slab memory of the whole machine: sockets, files and epoll items of both ends"
+            .to_owned(),
+    );
+    let table = table(&summaries);
     Report { scenario: "idle", title, table, remarks, trials, summaries }.show(&bench)?;
     Ok(is_good)
 }
@@ -253,24 +259,8 @@ fn table(summaries: &[Summary]) -> Table {
     table
 }
 
-fn remarks(trials: &[Trial<Round>]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for trial in trials {
-        for (number, outcome) in trial.rounds.iter().enumerate() {
-            let of = format!("{}, round {}", trial.contender, number + 1);
-            match outcome {
-                Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
-                Outcome::Measured(round) => {
-                    remarks.extend(round.heartbeats.map(|beats| format!("{of}: {}", heard(round, beats))));
-                }
-            }
-        }
-    }
-    remarks.push(
-        "kernel bytes are slab memory of the whole machine: sockets, files and epoll items of both ends"
-            .to_owned(),
-    );
-    remarks
+fn words(round: &Round) -> Vec<String> {
+    round.heartbeats.iter().map(|beats| heard(round, *beats)).collect()
 }
 
 /// What the heartbeats of a round say, in words.

@@ -13,9 +13,9 @@ use crate::arguments::{ContenderName, JitterArguments};
 use crate::contender::Contender;
 use crate::payload::{Payload, Stamp};
 use crate::publisher::Publisher;
-use crate::report::{Align, Report, Table, share, spread, thousands};
-use crate::scenario::fanout::faults;
-use crate::scenario::{Bench, Manner, Outcome, Trial, micros};
+use crate::report::{Align, Report, Table, milliseconds, share, spread, thousands};
+use crate::scenario::trial::{Trial, faults, remarks};
+use crate::scenario::{Bench, Manner, micros};
 use crate::statistics::{Latencies, Percentiles, Spread};
 use crate::swarm::Swarm;
 use crate::swarm::orders::{Published, Tally};
@@ -78,7 +78,7 @@ pub fn run(arguments: &JitterArguments) -> Result<bool, Trouble> {
         arguments.rate,
     );
     let is_flawless = trials.iter().all(is_good);
-    let (table, remarks) = (table(&summaries), remarks(&trials));
+    let (table, remarks) = (table(&summaries), remarks(&trials, words));
     Report { scenario: "jitter", title, table, remarks, trials, summaries }.show(&bench)?;
     Ok(is_flawless)
 }
@@ -200,19 +200,16 @@ fn table(summaries: &[Summary]) -> Table {
         ("server busy %", Align::Right),
     ]);
     for summary in summaries {
-        let cell = |percentiles: Option<Percentiles>, figure: fn(&Percentiles) -> f64| {
-            percentiles.map_or_else(|| "-".to_owned(), |percentiles| format!("{:.2}", figure(&percentiles)))
-        };
         table.row(vec![
             summary.contender.to_owned(),
             share(summary.delivered, summary.expected),
             thousands(summary.cut),
             thousands(summary.gaps_stated),
             thousands(summary.lost_in_silence),
-            cell(summary.caught_up, |percentiles| percentiles.p50_ms),
-            cell(summary.caught_up, |percentiles| percentiles.p99_ms),
-            cell(summary.latency, |percentiles| percentiles.p50_ms),
-            cell(summary.latency, |percentiles| percentiles.p99_ms),
+            milliseconds(summary.caught_up, |percentiles| percentiles.p50_ms),
+            milliseconds(summary.caught_up, |percentiles| percentiles.p99_ms),
+            milliseconds(summary.latency, |percentiles| percentiles.p50_ms),
+            milliseconds(summary.latency, |percentiles| percentiles.p99_ms),
             spread(summary.server_share, 1e2, 1),
         ]);
     }
@@ -221,40 +218,24 @@ fn table(summaries: &[Summary]) -> Table {
 
 /// Whether everybody had everything, and is there.
 fn is_good(trial: &Trial<Round>) -> bool {
-    trial.failures().next().is_none()
-        && trial.measured().all(|round| round.tally.is_flawless() && round.returns.missing == 0)
+    trial.is_good(|round| round.tally.is_flawless() && round.returns.missing == 0)
 }
 
-fn remarks(trials: &[Trial<Round>]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for trial in trials {
-        for (number, outcome) in trial.rounds.iter().enumerate() {
-            let of = format!("{}, round {}", trial.contender, number + 1);
-            match outcome {
-                Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
-                Outcome::Measured(round) => {
-                    remarks.extend(round.usage.remarks().into_iter().map(|remark| format!("{of}: {remark}")));
-                    let Returns { missing, replayed, resumed, ended, refused, .. } = round.returns;
-                    remarks.push(format!(
-                        "{of}: {} messages came as replay, to {} who came back; {} streams ended by the server, {} \
-                         attempts came to nothing",
-                        thousands(replayed),
-                        thousands(resumed),
-                        thousands(ended),
-                        thousands(refused)
-                    ));
-                    if missing > 0 {
-                        remarks.push(format!(
-                            "{of}: {} are not back, or have not caught up",
-                            thousands(missing)
-                        ));
-                    }
-                    remarks.extend(faults(&round.tally).map(|faults| format!("{of}: {faults}")));
-                }
-            }
-        }
+fn words(round: &Round) -> Vec<String> {
+    let Returns { missing, replayed, resumed, ended, refused, .. } = round.returns;
+    let mut words = round.usage.remarks();
+    words.push(format!(
+        "{} messages came as replay, to {} who came back; {} streams ended by the server, {} attempts came to nothing",
+        thousands(replayed),
+        thousands(resumed),
+        thousands(ended),
+        thousands(refused)
+    ));
+    if missing > 0 {
+        words.push(format!("{} are not back, or have not caught up", thousands(missing)));
     }
-    remarks
+    words.extend(faults(&round.tally));
+    words
 }
 
 // Exact: counts of a run are far below 2^52.

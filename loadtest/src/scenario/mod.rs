@@ -12,16 +12,15 @@ pub mod idle;
 pub mod jitter;
 pub mod slow;
 pub mod spread;
+pub mod trial;
 
 use std::time::Duration;
-
-use serde::Serialize;
 
 use crate::arguments::Common;
 use crate::contender::{Contender, Server, contenders};
 use crate::machine::{Machine, Placement};
 use crate::progress::Progress;
-use crate::statistics::Spread;
+use crate::scenario::trial::{Outcome, Trial};
 use crate::swarm::Swarm;
 use crate::swarm::orders::{Connected, Look, Plan};
 use crate::swarm::resume::Resume;
@@ -56,23 +55,6 @@ pub struct Manner {
     pub opening_max: usize,
     pub look: Look,
     pub resume: Option<Resume>,
-}
-
-/// All rounds of one contender.
-#[derive(Debug, Serialize)]
-pub struct Trial<R> {
-    pub contender: &'static str,
-    /// How it was configured, where that is more than its name says.
-    pub configuration: Option<String>,
-    pub rounds: Vec<Outcome<R>>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome<R> {
-    Measured(R),
-    /// Why there are no figures of this round.
-    Failed(String),
 }
 
 impl Bench {
@@ -218,40 +200,6 @@ impl Bench {
     }
 }
 
-impl<R> Trial<R> {
-    /// The rounds that gave figures.
-    pub fn measured(&self) -> impl Iterator<Item = &R> {
-        self.rounds.iter().filter_map(|outcome| match outcome {
-            Outcome::Measured(round) => Some(round),
-            Outcome::Failed(_) => None,
-        })
-    }
-
-    pub fn failures(&self) -> impl Iterator<Item = &str> {
-        self.rounds.iter().filter_map(|outcome| match outcome {
-            Outcome::Measured(_) => None,
-            Outcome::Failed(reason) => Some(reason.as_str()),
-        })
-    }
-
-    /// The figure of each round as a multiple of what the contender `other` had in the same round, where both have one.
-    /// None if it did not take part.
-    pub fn multiples_of(
-        &self,
-        trials: &[Self],
-        other: &str,
-        figure: impl Fn(&R) -> Option<f64>,
-    ) -> Option<Spread> {
-        let other = trials.iter().find(|trial| trial.contender == other)?;
-        Spread::of(self.rounds.iter().zip(&other.rounds).filter_map(|pair| match pair {
-            (Outcome::Measured(own), Outcome::Measured(other)) => {
-                Some(figure(own)? / figure(other).filter(|&figure| figure > 0.0)?)
-            }
-            _ => None,
-        }))
-    }
-}
-
 /// Connections that one process opens at a time where the pace does not matter; every listener's queue holds so many.
 pub const OPENING_MAX: usize = 64;
 /// Descriptors of a swarm's process that are no subscribers.
@@ -259,26 +207,4 @@ const OPEN_FILES_SPARE: u64 = 100;
 
 pub fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_multiple_compares_the_same_round() {
-        let trial = |contender, rounds: &[Option<f64>]| Trial {
-            contender,
-            configuration: None,
-            rounds: rounds
-                .iter()
-                .map(|round| round.map_or(Outcome::Failed("no".to_owned()), Outcome::Measured))
-                .collect(),
-        };
-        let trials =
-            [trial("own", &[Some(6.0), None, Some(9.0)]), trial("other", &[Some(3.0), Some(1.0), Some(2.0)])];
-        let multiples = |other| trials[0].multiples_of(&trials, other, |&figure| Some(figure));
-        assert_eq!(multiples("other"), Spread::of([2.0, 4.5]));
-        assert_eq!(multiples("nobody"), None);
-    }
 }

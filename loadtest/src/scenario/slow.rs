@@ -14,10 +14,10 @@ use crate::arguments::SlowArguments;
 use crate::contender::{Contender, Server};
 use crate::payload::{Payload, Stamp};
 use crate::publisher::Publisher;
-use crate::report::{Align, Report, Table, share, thousands};
-use crate::scenario::fanout::faults;
+use crate::report::{Align, Report, Table, milliseconds, share, thousands};
 use crate::scenario::jitter::only_who_can_resume;
-use crate::scenario::{Bench, Manner, Outcome, Trial};
+use crate::scenario::trial::{Trial, faults, remarks};
+use crate::scenario::{Bench, Manner};
 use crate::statistics::{Latencies, Percentiles};
 use crate::swarm::Swarm;
 use crate::swarm::orders::{Look, Published, Tally};
@@ -103,7 +103,7 @@ pub fn run(arguments: &SlowArguments) -> Result<bool, Trouble> {
         arguments.phase.as_secs_f64(),
     );
     let is_good = trials.iter().all(is_good);
-    let (table, remarks) = (table(&summaries), remarks(&trials));
+    let (table, remarks) = (table(&summaries), remarks(&trials, words));
     Report { scenario: "slow", title, table, remarks, trials, summaries }.show(&bench)?;
     Ok(is_good)
 }
@@ -289,15 +289,12 @@ fn table(summaries: &[Summary]) -> Table {
         ("lost in silence", Align::Right),
     ]);
     for summary in summaries {
-        let cell = |percentiles: Option<Percentiles>, figure: fn(&Percentiles) -> f64| {
-            percentiles.map_or_else(|| "-".to_owned(), |percentiles| format!("{:.2}", figure(&percentiles)))
-        };
         table.row(vec![
             summary.contender.to_owned(),
-            cell(summary.without, |latency| latency.p50_ms),
-            cell(summary.with, |latency| latency.p50_ms),
-            cell(summary.without, |latency| latency.p99_ms),
-            cell(summary.with, |latency| latency.p99_ms),
+            milliseconds(summary.without, |latency| latency.p50_ms),
+            milliseconds(summary.with, |latency| latency.p50_ms),
+            milliseconds(summary.without, |latency| latency.p99_ms),
+            milliseconds(summary.with, |latency| latency.p99_ms),
             share(summary.delivered, summary.expected),
             thousands(summary.slow_given_up),
             thousands(summary.slow_delivered),
@@ -311,36 +308,21 @@ fn table(summaries: &[Summary]) -> Table {
 /// Whether the others had everything, and the slow ones everything or a word about it.
 fn is_good(trial: &Trial<Round>) -> bool {
     let is_good = |phase: &Phase| phase.tally.is_flawless() && phase.slow.as_ref().is_none_or(is_honest);
-    trial.failures().next().is_none() && trial.measured().flat_map(|round| &round.phases).all(is_good)
+    trial.is_good(|round| round.phases.iter().all(is_good))
 }
 
 fn is_honest(slow: &Slow) -> bool {
     slow.silent + slow.awaited + slow.repeated == 0
 }
 
-fn remarks(trials: &[Trial<Round>]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for trial in trials {
-        for (number, outcome) in trial.rounds.iter().enumerate() {
-            let of = format!("{}, round {}", trial.contender, number + 1);
-            match outcome {
-                Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
-                Outcome::Measured(round) => {
-                    remarks.push(format!("{of}: p99 {}", p99_of_phases(round)));
-                    for (number, phase) in round.phases.iter().enumerate() {
-                        let of = format!("{of}, phase {}", number + 1);
-                        remarks.extend(
-                            phase.usage.remarks().into_iter().map(|remark| format!("{of}: {remark}")),
-                        );
-                        remarks
-                            .extend(phase.slow.as_ref().map(|slow| format!("{of}: {}", fate(slow, phase))));
-                        remarks.extend(faults(&phase.tally).map(|faults| format!("{of}: {faults}")));
-                    }
-                }
-            }
-        }
+fn words(round: &Round) -> Vec<String> {
+    let mut words = vec![format!("p99 {}", p99_of_phases(round))];
+    for (number, phase) in round.phases.iter().enumerate() {
+        let fate = phase.slow.as_ref().map(|slow| fate(slow, phase));
+        let of_phase = phase.usage.remarks().into_iter().chain(fate).chain(faults(&phase.tally));
+        words.extend(of_phase.map(|words| format!("phase {}: {words}", number + 1)));
     }
-    remarks
+    words
 }
 
 /// Phase by phase, so that a difference can be told from how far phases of a kind lie apart.

@@ -15,11 +15,11 @@ use crate::arguments::{ContenderName, SpreadArguments};
 use crate::contender::Contender;
 use crate::payload::{Payload, Stamp};
 use crate::publisher::Publisher;
-use crate::report::{Align, Report, Table, share, spread, thousands};
-use crate::scenario::fanout::faults;
+use crate::report::{Align, Report, Table, milliseconds, share, spread, thousands};
+use crate::scenario::Bench;
 use crate::scenario::idle::{Memory, SETTLE, settled};
-use crate::scenario::{Bench, Outcome, Trial};
-use crate::statistics::{Latencies, Percentiles, Spread};
+use crate::scenario::trial::{Arrivals, Trial, faults, remarks};
+use crate::statistics::{Percentiles, Spread};
 use crate::swarm::orders::{Published, Tally};
 use crate::sys;
 use crate::trouble::Trouble;
@@ -52,9 +52,8 @@ struct Summary {
     cpu_nanos_per_delivery: Option<Spread>,
     messages_per_second: Option<Spread>,
     user_bytes_per_channel: Option<Spread>,
-    latency: Option<Percentiles>,
-    delivered: u64,
-    expected: u64,
+    #[serde(flatten)]
+    arrivals: Arrivals,
 }
 
 pub fn run(arguments: &SpreadArguments) -> Result<bool, Trouble> {
@@ -78,7 +77,12 @@ pub fn run(arguments: &SpreadArguments) -> Result<bool, Trouble> {
             }
         },
     );
-    let remarks = remarks(&trials, arguments);
+    let mut remarks = remarks(&trials, |round| words(round, arguments));
+    remarks.push(
+        "user bytes a channel are those of a connection together with its channel, before any message; `idle` says \
+         what the connection has of them"
+            .to_owned(),
+    );
     let summaries: Vec<Summary> = trials.iter().map(summary).collect();
     let title = format!(
         "spread: {} channels with one subscriber each, {} bytes a message; {} rounds of {} s, {} messages a second to \
@@ -238,22 +242,14 @@ fn nanos(number: u64, interval_nanos: f64) -> u64 {
 }
 
 fn summary(trial: &Trial<Round>) -> Summary {
-    let mut latencies = Latencies::default();
-    let (mut delivered, mut expected) = (0, 0);
-    for round in trial.measured() {
-        latencies.merge(&round.tally.latencies);
-        delivered += round.tally.delivered;
-        expected += round.tally.expected;
-    }
     let of = |figure: fn(&Round) -> Option<f64>| Spread::of(trial.measured().filter_map(figure));
+    let cost = |round: &Round| round.cpu_nanos_per_delivery;
     Summary {
         contender: trial.contender,
-        cpu_nanos_per_delivery: of(|round| round.cpu_nanos_per_delivery),
+        cpu_nanos_per_delivery: of(cost),
         messages_per_second: of(|round| Some(round.messages_per_second)),
         user_bytes_per_channel: of(|round| round.user_bytes_per_channel),
-        latency: latencies.percentiles(),
-        delivered,
-        expected,
+        arrivals: trial.arrivals(|round| &round.tally),
     }
 }
 
@@ -269,12 +265,7 @@ fn table(summaries: &[Summary]) -> Table {
         ("delivered", Align::Right),
     ]);
     for summary in summaries {
-        let latency = |figure: fn(&Percentiles) -> f64| {
-            summary
-                .latency
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |latency| format!("{:.2}", figure(latency)))
-        };
+        let latency = |figure| milliseconds(summary.arrivals.latency, figure);
         table.row(vec![
             summary.contender.to_owned(),
             spread(summary.cpu_nanos_per_delivery, 1e-3, 2),
@@ -283,7 +274,7 @@ fn table(summaries: &[Summary]) -> Table {
             latency(|latency| latency.p50_ms),
             latency(|latency| latency.p99_ms),
             latency(|latency| latency.p999_ms),
-            share(summary.delivered, summary.expected),
+            share(summary.arrivals.delivered, summary.arrivals.expected),
         ]);
     }
     table
@@ -291,33 +282,14 @@ fn table(summaries: &[Summary]) -> Table {
 
 /// Whether every round was measured and every message delivered as it should be.
 fn is_good(trial: &Trial<Round>) -> bool {
-    trial.failures().next().is_none() && trial.measured().all(|round| round.tally.is_flawless())
+    trial.is_good(|round| round.tally.is_flawless())
 }
 
-fn remarks(trials: &[Trial<Round>], arguments: &SpreadArguments) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for trial in trials {
-        for (number, outcome) in trial.rounds.iter().enumerate() {
-            let of = format!("{}, round {}", trial.contender, number + 1);
-            match outcome {
-                Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
-                Outcome::Measured(round) => {
-                    remarks.extend(round.usage.remarks().into_iter().map(|remark| format!("{of}: {remark}")));
-                    if round.messages_per_second < arguments.rate * RATE_SHARE_MIN {
-                        let rate = round.messages_per_second;
-                        remarks.push(format!("{of}: only {rate:.0} messages a second were taken"));
-                    }
-                    remarks.extend(faults(&round.tally).map(|faults| format!("{of}: {faults}")));
-                }
-            }
-        }
-    }
-    remarks.push(
-        "user bytes a channel are those of a connection together with its channel, before any message; `idle` says \
-         what the connection has of them"
-            .to_owned(),
-    );
-    remarks
+fn words(round: &Round, arguments: &SpreadArguments) -> Vec<String> {
+    let rate = round.messages_per_second;
+    let is_short = rate < arguments.rate * RATE_SHARE_MIN;
+    let short = is_short.then(|| format!("only {rate:.0} messages a second were taken"));
+    round.usage.remarks().into_iter().chain(short).chain(faults(&round.tally)).collect()
 }
 
 /// Below this share of the rate that was asked for, it says so.

@@ -14,10 +14,10 @@ use serde::Serialize;
 
 use crate::arguments::{FirehoseArguments, Rate};
 use crate::contender::Contender;
-use crate::report::{Align, Report, Table, share, spread, thousands};
-use crate::scenario::fanout::faults;
-use crate::scenario::{Bench, Outcome, Trial};
-use crate::statistics::{Latencies, Percentiles, Spread};
+use crate::report::{Align, Report, Table, milliseconds, share, spread, thousands};
+use crate::scenario::Bench;
+use crate::scenario::trial::{Arrivals, Trial, faults, remarks};
+use crate::statistics::Spread;
 use crate::trouble::Trouble;
 
 use search::{Found, Limit, Next, Search, Step};
@@ -41,9 +41,8 @@ struct Summary {
     deliveries_per_second: Option<Spread>,
     deliveries_per_cpu_second: Option<Spread>,
     server_busy: Option<Spread>,
-    latency: Option<Percentiles>,
-    delivered: u64,
-    expected: u64,
+    #[serde(flatten)]
+    arrivals: Arrivals,
 }
 
 pub fn run(arguments: &FirehoseArguments) -> Result<bool, Trouble> {
@@ -72,7 +71,8 @@ pub fn run(arguments: &FirehoseArguments) -> Result<bool, Trouble> {
     );
     let summaries: Vec<Summary> =
         trials.iter().zip(searches).map(|(trial, search)| summary(trial, search)).collect();
-    let remarks = remarks(&trials, &summaries);
+    let mut limits: Vec<String> = summaries.iter().filter_map(limit_of_generator).collect();
+    limits.extend(remarks(&trials, words));
     let title = format!(
         "firehose: {} subscribers of one channel, {} bytes a message, batches due every {} us; {} rounds of {} s",
         thousands(arguments.common.connections as u64),
@@ -82,7 +82,7 @@ pub fn run(arguments: &FirehoseArguments) -> Result<bool, Trouble> {
         arguments.duration.as_secs_f64(),
     );
     let is_good = trials.iter().all(is_good);
-    Report { scenario: "firehose", title, table: table(&summaries), remarks, trials, summaries }
+    Report { scenario: "firehose", title, table: table(&summaries), remarks: limits, trials, summaries }
         .show(&bench)?;
     Ok(is_good)
 }
@@ -216,13 +216,6 @@ fn tell(round: &Round) -> String {
 }
 
 fn summary(trial: &Trial<Round>, search: Result<Option<Found>, String>) -> Summary {
-    let mut latencies = Latencies::default();
-    let (mut delivered, mut expected) = (0, 0);
-    for Round { stretch, .. } in trial.measured() {
-        latencies.merge(&stretch.tally.latencies);
-        delivered += stretch.tally.delivered;
-        expected += stretch.tally.expected;
-    }
     let of = |figure: fn(&Round) -> Option<f64>| Spread::of(trial.measured().filter_map(figure));
     Summary {
         contender: trial.contender,
@@ -231,9 +224,7 @@ fn summary(trial: &Trial<Round>, search: Result<Option<Found>, String>) -> Summa
         deliveries_per_second: of(|round| Some(round.deliveries_per_second)),
         deliveries_per_cpu_second: of(|round| round.deliveries_per_cpu_second),
         server_busy: of(|round| round.stretch.server_busy),
-        latency: latencies.percentiles(),
-        delivered,
-        expected,
+        arrivals: trial.arrivals(|round| &round.stretch.tally),
     }
 }
 
@@ -251,12 +242,7 @@ fn table(summaries: &[Summary]) -> Table {
         ("delivered", Align::Right),
     ]);
     for summary in summaries {
-        let latency = |figure: fn(&Percentiles) -> f64| {
-            summary
-                .latency
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |latency| format!("{:.2}", figure(latency)))
-        };
+        let latency = |figure| milliseconds(summary.arrivals.latency, figure);
         table.row(vec![
             summary.contender.to_owned(),
             summary.rate.map_or_else(|| "-".to_owned(), rounded),
@@ -267,7 +253,7 @@ fn table(summaries: &[Summary]) -> Table {
             latency(|latency| latency.p99_ms),
             latency(|latency| latency.p999_ms),
             latency(|latency| latency.max_ms),
-            share(summary.delivered, summary.expected),
+            share(summary.arrivals.delivered, summary.arrivals.expected),
         ]);
     }
     table
@@ -275,38 +261,28 @@ fn table(summaries: &[Summary]) -> Table {
 
 /// Whether every round was measured and every message delivered as it should be.
 fn is_good(trial: &Trial<Round>) -> bool {
-    trial.failures().next().is_none()
-        && trial.measured().all(|Round { stretch, .. }| stretch.has_kept_up && stretch.tally.is_flawless())
+    trial.is_good(|Round { stretch, .. }| stretch.has_kept_up && stretch.tally.is_flawless())
 }
 
-fn remarks(trials: &[Trial<Round>], summaries: &[Summary]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for summary in summaries {
-        if let Some(Found { limit: Limit::LoadGenerator, rate, .. }) = summary.search {
-            remarks.push(format!(
-                "{}: the load generator was the limit at {} messages/s; the server may do more",
-                summary.contender,
-                rounded(rate)
-            ));
-        }
+fn limit_of_generator(summary: &Summary) -> Option<String> {
+    match summary.search {
+        Some(Found { limit: Limit::LoadGenerator, rate, .. }) => Some(format!(
+            "{}: the load generator was the limit at {} messages/s; the server may do more",
+            summary.contender,
+            rounded(rate)
+        )),
+        _ => None,
     }
-    for trial in trials {
-        for (number, outcome) in trial.rounds.iter().enumerate() {
-            let of = format!("{}, round {}", trial.contender, number + 1);
-            match outcome {
-                Outcome::Failed(reason) => remarks.push(format!("{of}: failed: {reason}")),
-                Outcome::Measured(Round { stretch, .. }) => {
-                    // Not whether the server had to wait for its CPU: under such a load its threads wait for each other.
-                    remarks.extend(stretch.usage.generator_remark().map(|remark| format!("{of}: {remark}")));
-                    if !stretch.has_kept_up {
-                        remarks.push(format!("{of}: the subscribers fell behind what was due"));
-                    }
-                    remarks.extend(faults(&stretch.tally).map(|faults| format!("{of}: {faults}")));
-                }
-            }
-        }
+}
+
+fn words(Round { stretch, .. }: &Round) -> Vec<String> {
+    // Not whether the server had to wait for its CPU: under such a load its threads wait for each other.
+    let mut words: Vec<String> = stretch.usage.generator_remark().into_iter().collect();
+    if !stretch.has_kept_up {
+        words.push("the subscribers fell behind what was due".to_owned());
     }
-    remarks
+    words.extend(faults(&stretch.tally));
+    words
 }
 
 fn percent(share: Option<f64>) -> String {
