@@ -119,7 +119,7 @@ pub struct IdleArguments {
 #[derive(Debug, Clone, Args)]
 #[command(mut_arg("connections", |argument| argument.default_value("200000").help("Channels, each with one subscriber")))]
 #[command(mut_arg("connect_patience", |argument| argument.default_value("180s")))]
-#[command(mut_arg("contenders", |argument| argument.help("Who is measured, in turn [default: courier; with --target: target]")))]
+#[command(mut_arg("contenders", |argument| argument.help("Who is measured, in turn [default: courier,ring-loop; with --target: target]")))]
 #[command(mut_arg("rounds", |argument| argument.default_value("3")))]
 pub struct SpreadArguments {
     /// Messages a second, each to a random channel, on a fixed schedule; latency counts from when a message was due
@@ -324,10 +324,10 @@ pub struct Common {
 }
 
 impl Common {
-    /// The same, and without a word about contenders courier alone.
-    pub fn or_courier_alone(&self) -> Self {
+    /// The same, and without a word about contenders these.
+    pub fn or_contenders(&self, default: &[ContenderName]) -> Self {
         let is_silent = self.contenders.is_empty() && self.target.is_none();
-        let contenders = if is_silent { vec![ContenderName::Courier] } else { self.contenders.clone() };
+        let contenders = if is_silent { default.to_vec() } else { self.contenders.clone() };
         Self { contenders, ..self.clone() }
     }
 }
@@ -351,11 +351,13 @@ pub enum ContenderName {
     Target,
 }
 
-/// How a bare loop sends one message to everybody.
+/// How a bare loop sends one message to everybody, or to the one who hears it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BareVolley {
     SendLoop,
     RingLoop,
+    /// Each subscriber has a channel of its own.
+    RingEach,
 }
 
 /// A list of CPUs, not empty.

@@ -77,11 +77,22 @@ fn an_altered_message_is_none_of_the_channel() {
 }
 
 #[test]
-fn the_bare_loops_cannot_take_part() {
-    let arguments = ["spread", "--contenders", "ring-loop"];
+fn the_floor_sends_each_message_to_the_one_who_hears_its_channel() {
+    let arguments = [&["spread", "--contenders", "ring-loop", "--rounds", "1"], &SOME[..]].concat();
+    let (output, json) = run("spread-floor", &arguments);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(counts(&json), [1_800, 1_800, 0, 0, 0, 0]);
+    let summary = &json["summaries"][0];
+    assert_eq!((&summary["contender"], &summary["delivered"]), (&"io_uring loop".into(), &1_800.into()));
+    assert_eq!(summary["multiple_of_ring_loop"]["median"], 1.0);
+}
+
+#[test]
+fn the_loop_of_sends_cannot_take_part() {
+    let arguments = ["spread", "--contenders", "send-loop"];
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest")).args(arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("know one channel"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("knows one channel"));
 }
 
 #[test]

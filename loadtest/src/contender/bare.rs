@@ -1,9 +1,10 @@
 //! The floor: a server that does nothing but send. What a real server costs above it is its own doing.
 //!
 //! Speaks as much HTTP and RESP as the same subscribers and the same publisher need, and no more: every subscriber
-//! hears every channel, nothing is kept, nothing is queued (a socket that is full is waited for), a subscriber that
-//! goes away is noticed when a send fails.
+//! hears every channel (or, with [`OwnChannels`], the one that it asked for), nothing is kept, nothing is queued (a
+//! socket that is full is waited for), a subscriber that goes away is noticed when a send fails.
 
+use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::arguments::BareVolley;
 use crate::contender::Server;
-use crate::contender::commands::Commands;
+use crate::contender::commands::{Commands, Publish};
+use crate::contender::own::{OwnChannels, channel_number, requested_channel};
 use crate::contender::ring::{Ring, Short};
 use crate::machine::Placement;
 use crate::process::{Ending, Process, this_program};
@@ -71,10 +73,11 @@ enum Client {
     Done,
 }
 
-/// How one message goes to everybody.
+/// How one message goes to everybody, or to the one who hears it.
 enum Volley {
     SendLoop,
     RingLoop(Box<Ring>, Vec<Short>),
+    RingEach(Box<OwnChannels>),
 }
 
 const WEB: u64 = u64::MAX;
@@ -96,12 +99,11 @@ impl BareServer {
             listener.set_nonblocking(true)?;
             epoll.add(listener, token, Interest::Readable)?;
         }
+        let sockets_max = u32::try_from(open_files.min(SOCKETS_MAX)).map_err(io::Error::other)?;
         let volley = match volley {
             BareVolley::SendLoop => Volley::SendLoop,
-            BareVolley::RingLoop => {
-                let sockets_max = u32::try_from(open_files.min(SOCKETS_MAX)).map_err(io::Error::other)?;
-                Volley::RingLoop(Box::new(Ring::new(sockets_max)?), Vec::new())
-            }
+            BareVolley::RingLoop => Volley::RingLoop(Box::new(Ring::new(sockets_max)?), Vec::new()),
+            BareVolley::RingEach => Volley::RingEach(Box::new(OwnChannels::new(sockets_max))),
         };
         let addresses = Addresses { web: web.local_addr()?, broker: broker.local_addr()? };
         let line = serde_json::to_string(&addresses).map_err(io::Error::other)?;
@@ -170,69 +172,102 @@ impl BareServer {
     }
 
     fn subscribe(&mut self, index: usize) -> io::Result<()> {
-        let Client::Silent(stream, _) = std::mem::replace(&mut self.clients[index], Client::Done) else {
+        let Client::Silent(stream, head) = std::mem::replace(&mut self.clients[index], Client::Done) else {
             return Ok(());
         };
         // Nothing more is heard from a subscriber: it costs nothing but its socket.
         self.epoll.remove(&stream)?;
-        if sys::send_now(&stream, HEAD).is_ok_and(|count| count == HEAD.len()) {
-            if let Volley::RingLoop(ring, _) = &mut self.volley {
+        if !sys::send_now(&stream, HEAD).is_ok_and(|count| count == HEAD.len()) {
+            return Ok(());
+        }
+        match &mut self.volley {
+            Volley::SendLoop => self.subscribers.push(stream),
+            Volley::RingLoop(ring, _) => {
                 ring.add(&stream)?;
+                self.subscribers.push(stream);
             }
-            self.subscribers.push(stream);
+            Volley::RingEach(own) => {
+                let channel = requested_channel(&head);
+                own.add(channel.ok_or_else(|| io::Error::other("a channel without a number"))?, &stream)?;
+            }
         }
         Ok(())
     }
 
     fn publish(&mut self, index: usize) -> io::Result<()> {
-        loop {
-            let Client::Publisher(_, commands) = &mut self.clients[index] else { return Ok(()) };
+        let mut replies = String::new();
+        let Client::Publisher(stream, commands) = &mut self.clients[index] else { return Ok(()) };
+        let is_sound = loop {
             match commands.take() {
-                Ok(None) => return Ok(()),
-                Ok(Some(payload)) => self.send_to_all(&payload)?,
-                Err(_) => return self.forget(index),
-            }
-            let Client::Publisher(stream, _) = &mut self.clients[index] else { return Ok(()) };
-            let reply = format!(":{}\r\n", self.subscribers.len());
-            if stream.write_all(reply.as_bytes()).is_err() {
-                return self.forget(index);
-            }
-        }
-    }
-
-    fn send_to_all(&mut self, payload: &[u8]) -> io::Result<()> {
-        self.sent += 1;
-        self.frame.clear();
-        self.frame.extend_from_slice(b"data: ");
-        self.frame.extend_from_slice(payload);
-        self.frame.extend_from_slice(format!("\nid: bare.{}\n\n", self.sent).as_bytes());
-        match &mut self.volley {
-            Volley::SendLoop => {
-                for stream in &self.subscribers {
-                    match sys::send_now(stream, &self.frame) {
-                        Ok(count) if count == self.frame.len() => {}
-                        Ok(count) => send_rest(stream, &self.frame[count..]),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            send_rest(stream, &self.frame);
-                        }
-                        Err(_) => {} // Gone; its slot stays, and costs a failing call a message.
-                    }
+                Ok(None) => break true,
+                Ok(Some(message)) => {
+                    self.sent += 1;
+                    let (subscribers, frame) = (&self.subscribers, &mut self.frame);
+                    let receivers = self.volley.publish(message, self.sent, subscribers, frame)?;
+                    // A string takes every number.
+                    let _ = write!(replies, ":{receivers}\r\n");
                 }
+                Err(_) => break false,
             }
-            Volley::RingLoop(ring, shorts) => {
-                ring.send_to_all(&self.frame, shorts)?;
+        };
+        self.volley.flush()?;
+        if is_sound && stream.write_all(replies.as_bytes()).is_ok() { Ok(()) } else { self.forget(index) }
+    }
+}
+
+// Hot: once per message.
+fn write_frame(frame: &mut Vec<u8>, message: Publish<'_>, number: u64) {
+    frame.extend_from_slice(b"data: ");
+    frame.extend_from_slice(message.payload);
+    // A vector takes every byte.
+    let _ = write!(frame, "\nid: bare.{number}\n\n");
+}
+
+impl Volley {
+    /// Sends one message, or queues it until the `flush`; how many hear it.
+    fn publish(
+        &mut self,
+        message: Publish<'_>,
+        number: u64,
+        subscribers: &[TcpStream],
+        frame: &mut Vec<u8>,
+    ) -> io::Result<usize> {
+        frame.clear();
+        write_frame(frame, message, number);
+        match self {
+            Self::SendLoop => subscribers.iter().for_each(|stream| send_whole(stream, frame)),
+            Self::RingLoop(ring, shorts) => {
+                ring.send_to_all(frame, shorts)?;
                 for Short { socket, result } in shorts.drain(..) {
                     match usize::try_from(result) {
-                        Ok(count) => send_rest(&self.subscribers[socket], &self.frame[count..]),
-                        Err(_) if result == -libc::EAGAIN => {
-                            send_rest(&self.subscribers[socket], &self.frame);
-                        }
-                        Err(_) => {} // Gone, as above.
+                        Ok(count) => send_rest(&subscribers[socket], &frame[count..]),
+                        Err(_) if result == -libc::EAGAIN => send_rest(&subscribers[socket], frame),
+                        Err(_) => {} // Gone; its slot stays, and costs a failing send a message.
                     }
                 }
             }
+            Self::RingEach(own) => {
+                channel_number(message.channel).into_iter().for_each(|channel| own.publish(channel, frame));
+                return Ok(1);
+            }
         }
-        Ok(())
+        Ok(subscribers.len())
+    }
+
+    /// The end of a read.
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::SendLoop | Self::RingLoop(..) => Ok(()),
+            Self::RingEach(own) => own.flush(),
+        }
+    }
+}
+
+fn send_whole(stream: &TcpStream, frame: &[u8]) {
+    match sys::send_now(stream, frame) {
+        Ok(count) => send_rest(stream, &frame[count..]),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => send_rest(stream, frame),
+        Err(_) => {} // Gone, as above.
     }
 }
 

@@ -4,6 +4,15 @@
 #[derive(Debug, Default)]
 pub struct Commands {
     pending: Vec<u8>,
+    /// So many of them have been taken.
+    taken: usize,
+}
+
+/// One message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publish<'a> {
+    pub channel: &'a [u8],
+    pub payload: &'a [u8],
 }
 
 /// This was no `PUBLISH` as an array of bulk strings.
@@ -12,37 +21,39 @@ pub struct NotPublish;
 
 impl Commands {
     pub fn push(&mut self, bytes: &[u8]) {
+        self.pending.drain(..std::mem::take(&mut self.taken));
         self.pending.extend_from_slice(bytes);
     }
 
-    /// The payload of the next `PUBLISH`, whatever its channel.
-    pub fn take(&mut self) -> Result<Option<Vec<u8>>, NotPublish> {
-        let Some((words, taken)) = array(&self.pending)? else { return Ok(None) };
-        let payload = match &words[..] {
-            [name, _channel, payload] if name.eq_ignore_ascii_case(b"PUBLISH") => payload.to_vec(),
-            _ => return Err(NotPublish),
-        };
-        self.pending.drain(..taken);
-        Ok(Some(payload))
+    /// The next `PUBLISH`.
+    // Hot: once per message; nothing is copied or allocated.
+    pub fn take(&mut self) -> Result<Option<Publish<'_>>, NotPublish> {
+        let Some((words, length)) = array(&self.pending[self.taken..])? else { return Ok(None) };
+        let [name, channel, payload] = words;
+        if !name.eq_ignore_ascii_case(b"PUBLISH") {
+            return Err(NotPublish);
+        }
+        self.taken += length;
+        Ok(Some(Publish { channel, payload }))
     }
 }
 
-type Words<'a> = Vec<&'a [u8]>;
+type Words<'a> = [&'a [u8]; PUBLISH_WORDS];
 
 /// The words of the array at the front if it is whole, and its length.
 fn array(bytes: &[u8]) -> Result<Option<(Words<'_>, usize)>, NotPublish> {
     let Some((count, mut at)) = number(bytes, 0, b'*')? else { return Ok(None) };
-    let mut words = Vec::new();
     if count != PUBLISH_WORDS {
         return Err(NotPublish);
     }
-    for _ in 0..count {
+    let mut words: Words<'_> = [&[]; PUBLISH_WORDS];
+    for place in &mut words {
         let Some((length, start)) = number(bytes, at, b'$')? else { return Ok(None) };
         let Some(word) = bytes.get(start..start + length) else { return Ok(None) };
         at = start + length + 2;
         match bytes.get(start + length..at) {
             None => return Ok(None),
-            Some(b"\r\n") => words.push(word),
+            Some(b"\r\n") => *place = word,
             Some(_) => return Err(NotPublish),
         }
     }
@@ -78,8 +89,9 @@ mod tests {
             let (mut commands, mut payloads) = (Commands::default(), Vec::new());
             for part in [&TWO[..cut], &TWO[cut..]] {
                 commands.push(part);
-                while let Some(payload) = commands.take().unwrap() {
-                    payloads.push(payload);
+                while let Some(Publish { channel, payload }) = commands.take().unwrap() {
+                    assert_eq!(channel, b"c");
+                    payloads.push(payload.to_vec());
                 }
             }
             assert_eq!(payloads, [b"a\r\nb".to_vec(), b"".to_vec()], "cut at {cut}");

@@ -7,6 +7,7 @@ pub mod bare;
 pub mod commands;
 pub mod courier;
 pub mod nchan;
+pub mod own;
 pub mod redis;
 pub mod ring;
 
@@ -100,7 +101,7 @@ impl Contender {
             Self::Nchan { source: nchan::Source::Post, .. } => NCHAN,
             Self::Nchan { .. } => "nchan-redis",
             Self::Bare(BareVolley::SendLoop) => "send(2) loop",
-            Self::Bare(BareVolley::RingLoop) => RING_LOOP,
+            Self::Bare(BareVolley::RingLoop | BareVolley::RingEach) => RING_LOOP,
             Self::Target { .. } => "target",
         }
     }
@@ -110,6 +111,17 @@ impl Contender {
         match self {
             Self::Nchan { nginx, source } => Some(nchan::specimen(nginx, source, connections, placement)),
             Self::Courier { .. } | Self::Bare(_) | Self::Target { .. } => None,
+        }
+    }
+
+    /// The same for a scenario in which each subscriber has a channel of its own.
+    pub fn with_own_channels(self) -> Result<Self, Trouble> {
+        match self {
+            Self::Bare(BareVolley::SendLoop) => Err(Trouble::Usage(
+                "the bare send(2) loop knows one channel: it cannot take part here; ring-loop can".to_owned(),
+            )),
+            Self::Bare(BareVolley::RingLoop | BareVolley::RingEach) => Ok(Self::Bare(BareVolley::RingEach)),
+            Self::Courier { .. } | Self::Nchan { .. } | Self::Target { .. } => Ok(self),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The floor with io_uring: one message to everybody as SENDs, 1,024 to a submission.
+//! The floor with io_uring: SENDs, 1,024 to a submission.
 //!
 //! The fastest that is known to be safe: one issuer, task work deferred, sockets in the ring's own file table, success
 //! not reported. Every send carries MSG_DONTWAIT and MSG_WAITALL, so that when `submit` returns the kernel has copied
@@ -40,7 +40,7 @@ impl Ring {
         Ok(Self { ring, sockets: 0 })
     }
 
-    /// Makes a socket known; it has the next index.
+    /// Makes a socket known; it has the next index. The ring keeps it open by itself.
     pub fn add(&mut self, stream: &TcpStream) -> io::Result<()> {
         let index = u32::try_from(self.sockets).map_err(io::Error::other)?;
         self.ring.submitter().register_files_update(index, &[stream.as_raw_fd()])?;
@@ -51,20 +51,33 @@ impl Ring {
     /// Sends `bytes` to every socket; adds those that did not take them whole to `shorts`.
     // Hot: once per message; one submission per 1,024 sockets.
     pub fn send_to_all(&mut self, bytes: &[u8], shorts: &mut Vec<Short>) -> io::Result<()> {
-        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        self.send(self.sockets, |index| (index, bytes), shorts)
+    }
+
+    /// Makes `count` sends in their order, each of these bytes to this socket; adds those that were not taken whole to
+    /// `shorts`.
+    // Hot: once per message, or per read of messages; one submission per 1,024 sends.
+    pub fn send<'a>(
+        &mut self,
+        count: usize,
+        send: impl Fn(usize) -> (usize, &'a [u8]),
+        shorts: &mut Vec<Short>,
+    ) -> io::Result<()> {
         let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
         let mut next = 0;
-        while next < self.sockets {
+        while next < count {
             let mut queue = self.ring.submission();
-            while next < self.sockets && !queue.is_full() {
-                let index = u32::try_from(next).map_err(io::Error::other)?;
+            while next < count && !queue.is_full() {
+                let (socket, bytes) = send(next);
+                let index = u32::try_from(socket).map_err(io::Error::other)?;
+                let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
                 let send = opcode::Send::new(types::Fixed(index), bytes.as_ptr(), length)
                     .flags(flags)
                     .build()
                     .flags(squeue::Flags::SKIP_SUCCESS)
-                    .user_data(next as u64);
-                // SAFETY: `bytes` outlives the submission below, and by MSG_DONTWAIT with MSG_WAITALL the kernel has
-                // finished with it when that returns.
+                    .user_data(u64::from(index));
+                // SAFETY: the bytes are borrowed for 'a, which outlives the submission below, and by MSG_DONTWAIT with
+                // MSG_WAITALL the kernel has finished with them when that returns.
                 unsafe { queue.push(&send) }.map_err(io::Error::other)?;
                 next += 1;
             }

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::arguments::{CurveArguments, FanoutArguments};
+use crate::arguments::{ContenderName, CurveArguments, FanoutArguments};
 use crate::contender::Contender;
 use crate::report::{Align, Report, Table, share, spread, thousands};
 use crate::scenario::trial::{Trial, remarks};
@@ -45,7 +45,7 @@ pub fn run(arguments: &CurveArguments) -> Result<bool, Trouble> {
         common: arguments.common.clone(),
     };
     let steps = (arguments.warm_up + arguments.messages) * sizes.len() as u64;
-    let (bench, contenders) = Bench::new(&arguments.common.or_courier_alone(), steps)?;
+    let (bench, contenders) = Bench::new(&arguments.common.or_contenders(&[ContenderName::Courier]), steps)?;
     let trials = bench.take_turns(
         &contenders,
         |bench, contender| round(bench, &fanout, sizes, contender),

@@ -87,7 +87,7 @@ pub fn run(arguments: &JitterArguments) -> Result<bool, Trouble> {
 pub(super) fn only_who_can_resume(
     common: &crate::arguments::Common,
 ) -> Result<crate::arguments::Common, Trouble> {
-    let common = common.or_courier_alone();
+    let common = common.or_contenders(&[ContenderName::Courier]);
     let can_resume = |name: &ContenderName| {
         matches!(name, ContenderName::Courier | ContenderName::CourierRedis | ContenderName::Target)
     };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::arguments::{ContenderName, SpreadArguments};
-use crate::contender::Contender;
+use crate::contender::{Contender, NCHAN, RING_LOOP};
 use crate::payload::{Payload, Stamp};
 use crate::publisher::Publisher;
 use crate::report::{Align, Report, Table, milliseconds, share, spread, thousands};
@@ -50,6 +50,8 @@ pub struct Round {
 struct Summary {
     contender: &'static str,
     cpu_nanos_per_delivery: Option<Spread>,
+    multiple_of_ring_loop: Option<Spread>,
+    multiple_of_nchan: Option<Spread>,
     messages_per_second: Option<Spread>,
     user_bytes_per_channel: Option<Spread>,
     #[serde(flatten)]
@@ -60,12 +62,10 @@ pub fn run(arguments: &SpreadArguments) -> Result<bool, Trouble> {
     if arguments.common.connections < CONNECTIONS_MIN {
         return Err(Trouble::Usage(format!("a slope needs at least {CONNECTIONS_MIN} connections")));
     }
-    let common = arguments.common.or_courier_alone();
-    if common.contenders.iter().any(|name| matches!(name, ContenderName::SendLoop | ContenderName::RingLoop))
-    {
-        return Err(Trouble::Usage("the bare loops know one channel: they cannot take part here".to_owned()));
-    }
+    let common = arguments.common.or_contenders(&[ContenderName::Courier, ContenderName::RingLoop]);
     let (bench, contenders) = Bench::new(&common, STEPS)?;
+    let contenders: Vec<Contender> =
+        contenders.into_iter().map(Contender::with_own_channels).collect::<Result<_, _>>()?;
     let trials = bench.take_turns(
         &contenders,
         |bench, contender| round(bench, arguments, contender),
@@ -83,7 +83,7 @@ pub fn run(arguments: &SpreadArguments) -> Result<bool, Trouble> {
          what the connection has of them"
             .to_owned(),
     );
-    let summaries: Vec<Summary> = trials.iter().map(summary).collect();
+    let summaries: Vec<Summary> = trials.iter().map(|trial| summary(trial, &trials)).collect();
     let title = format!(
         "spread: {} channels with one subscriber each, {} bytes a message; {} rounds of {} s, {} messages a second to \
          random channels",
@@ -241,12 +241,14 @@ fn nanos(number: u64, interval_nanos: f64) -> u64 {
     (real(number) * interval_nanos) as u64
 }
 
-fn summary(trial: &Trial<Round>) -> Summary {
+fn summary(trial: &Trial<Round>, trials: &[Trial<Round>]) -> Summary {
     let of = |figure: fn(&Round) -> Option<f64>| Spread::of(trial.measured().filter_map(figure));
     let cost = |round: &Round| round.cpu_nanos_per_delivery;
     Summary {
         contender: trial.contender,
         cpu_nanos_per_delivery: of(cost),
+        multiple_of_ring_loop: trial.multiples_of(trials, RING_LOOP, cost),
+        multiple_of_nchan: trial.multiples_of(trials, NCHAN, cost),
         messages_per_second: of(|round| Some(round.messages_per_second)),
         user_bytes_per_channel: of(|round| round.user_bytes_per_channel),
         arrivals: trial.arrivals(|round| &round.tally),
@@ -257,6 +259,8 @@ fn table(summaries: &[Summary]) -> Table {
     let mut table = Table::new(&[
         ("contender", Align::Left),
         ("CPU us per delivery", Align::Right),
+        ("x io_uring loop", Align::Right),
+        ("x nchan", Align::Right),
         ("messages a second", Align::Right),
         ("user bytes a channel", Align::Right),
         ("p50 ms", Align::Right),
@@ -269,6 +273,8 @@ fn table(summaries: &[Summary]) -> Table {
         table.row(vec![
             summary.contender.to_owned(),
             spread(summary.cpu_nanos_per_delivery, 1e-3, 2),
+            spread(summary.multiple_of_ring_loop, 1.0, 2),
+            spread(summary.multiple_of_nchan, 1.0, 2),
             spread(summary.messages_per_second, 1.0, 0),
             spread(summary.user_bytes_per_channel, 1.0, 0),
             latency(|latency| latency.p50_ms),
