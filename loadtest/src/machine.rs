@@ -19,6 +19,9 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Limit of open files of each process.
     pub open_files: u64,
+    /// How TCP decides when to send (`net.ipv4.tcp_congestion_control`): some ways pace every connection by a timer of
+    /// its own, and cost the sender more.
+    pub tcp_congestion_control: String,
     /// One-minute load average at the start: what else was running.
     pub load_before: f64,
 }
@@ -47,6 +50,7 @@ impl Machine {
                 .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
             memory_bytes: memory.unwrap_or_default() * 1_024,
             open_files: sys::raise_open_file_limit(),
+            tcp_congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control").trim().to_owned(),
             load_before: load.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or_default(),
         }
     }

@@ -161,7 +161,7 @@ pub fn thousands(count: u64) -> String {
 }
 
 fn surroundings(bench: &Bench) -> String {
-    let Machine { kernel, processor, cpus, is_virtual, load_before, .. } =
+    let Machine { kernel, processor, cpus, is_virtual, tcp_congestion_control, load_before, .. } =
         &bench.machine;
     let kind = if *is_virtual { ", virtual" } else { "" };
     let cpu_list = |cpus: &[usize]| match cpus {
@@ -170,7 +170,7 @@ fn surroundings(bench: &Bench) -> String {
     };
     let Placement { server, clients } = &bench.placement;
     format!(
-        "{processor}, {cpus} CPUs{kind}, Linux {kernel}, load {load_before} before; server on CPU {}, subscribers on CPU {}",
+        "{processor}, {cpus} CPUs{kind}, Linux {kernel}, TCP {tcp_congestion_control}, load {load_before} before; server on CPU {}, subscribers on CPU {}",
         cpu_list(server),
         cpu_list(clients)
     )
