@@ -16,6 +16,7 @@ pub mod queue;
 pub mod random;
 pub mod refusal;
 pub mod retention;
+pub mod secret;
 pub mod slab;
 pub mod socket;
 pub mod time;

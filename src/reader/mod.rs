@@ -33,6 +33,7 @@ use crate::base::counters::ReaderCounters;
 use crate::base::limits::{BROKER_BUFFER_BYTES, BROKER_OUTPUT_BYTES, Limits};
 use crate::base::position::Epoch;
 use crate::base::queue::{Control, Delivery, PublishOutcome, ShardIndex};
+pub use crate::base::secret::Secret;
 use crate::base::socket::SocketKey;
 use crate::base::time::{Time, WallClock};
 use crate::reader::broker::{Broker, BrokerOptions};
@@ -115,27 +116,6 @@ pub struct RedisOptions {
 pub enum RedisAddress {
     Tcp { host: String, port: u16 },
     Unix { path: PathBuf },
-}
-
-/// A password: never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The password itself, to be sent and not to be shown.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Secret(..)")
-    }
 }
 
 impl Reader {

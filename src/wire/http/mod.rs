@@ -6,7 +6,9 @@
 
 mod accept;
 mod head;
+mod reply;
 mod response;
 
 pub use head::{Head, HeadError, Method, Version, parse, parse_from};
+pub use reply::{Reply, ReplyError, ReplyReader};
 pub use response::{Connection, Response, encode, encode_stream_head, field, reason};
