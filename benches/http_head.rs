@@ -6,7 +6,7 @@ use divan::{Bencher, black_box};
 
 use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
 use courier::base::position::Epoch;
-use courier::base::socket::Listener;
+use courier::base::socket::{Arrival, Listener};
 use courier::base::time::UnixTime;
 use courier::protocol::site::{Shedding, Site};
 use courier::wire::http;
@@ -79,6 +79,8 @@ fn head_and_decision(bencher: Bencher<'_, '_>) {
     };
     bencher.bench_local(|| {
         let head = http::parse(black_box(BROWSER), HEAD_BYTES_MAX).expect("the head is well-formed");
-        head.map(|(head, _)| black_box(site.decide(Listener::Web, &head, Epoch(10), UnixTime::from_secs(0))))
+        head.map(|(head, _)| {
+            black_box(site.decide(Arrival::on(Listener::Web), &head, Epoch(10), UnixTime::from_secs(0)))
+        })
     });
 }

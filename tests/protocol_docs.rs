@@ -9,7 +9,7 @@ use courier::base::channel::{ChannelName, PayloadMode};
 use courier::base::position::{Epoch, Position};
 use courier::base::queue::GapReason;
 use courier::base::refusal::{After, Refusal};
-use courier::base::socket::Listener;
+use courier::base::socket::{Arrival, Listener};
 use courier::base::time::UnixTime;
 use courier::protocol::site::{Decision, Shedding, Site};
 use courier::protocol::{Closing, Event, GapNotice, WireFormat};
@@ -57,7 +57,8 @@ fn head() -> String {
     };
     let request = b"GET /events?channel=news HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
     let (head, _) = http::parse(request, 8_192).unwrap().unwrap();
-    let Decision::Stream(opening) = site.decide(Listener::Web, &head, EPOCH, UnixTime::from_secs(0)) else {
+    let web = Arrival::on(Listener::Web);
+    let Decision::Stream(opening) = site.decide(web, &head, EPOCH, UnixTime::from_secs(0)) else {
         panic!("no stream")
     };
     shown(&opening.head)

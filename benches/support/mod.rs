@@ -19,7 +19,7 @@ use courier::base::counters::{ReaderCounters, ShardCounters};
 use courier::base::limits::{Limits, QUEUE_ITEMS};
 use courier::base::position::Epoch;
 use courier::base::queue::{Control, Delivery, ShardIndex};
-use courier::base::socket::{HangUp, Listener, Slot, SocketKey};
+use courier::base::socket::{Arrival, HangUp, Listener, Slot, SocketKey};
 use courier::base::time::{Time, UnixTime, WallClock};
 use courier::protocol::site::{Shedding, Site};
 
@@ -117,7 +117,7 @@ impl Machines {
             side.slots += 1;
             Slot(side.slots - 1)
         });
-        side.shard.handle(now, Input::Accepted { slot, listener: Listener::Web });
+        side.shard.handle(now, Input::Accepted { slot, arrival: Arrival::on(Listener::Web) });
         self.carry_out(usize::from(shard));
         let side = &mut self.shards[usize::from(shard)];
         let socket = side.accepted.take().expect("what is accepted is received from");

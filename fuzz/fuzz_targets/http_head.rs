@@ -8,7 +8,7 @@ use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
 use courier::base::limits::CHANNELS_PER_CONNECTION;
 use courier::base::position::Epoch;
 use courier::base::queue::PublishOutcome;
-use courier::base::socket::Listener;
+use courier::base::socket::{Arrival, Listener};
 use courier::base::time::UnixTime;
 use courier::protocol::site::{Decision, Shedding, Site};
 use courier::wire::http::{self, HeadError};
@@ -33,7 +33,7 @@ fuzz_target!(|input: (u16, &[u8])| {
             assert!(length <= bytes.len().min(HEAD_BYTES_MAX));
             assert!(bytes[..length].ends_with(b"\r\n\r\n"));
             for side in [Listener::Web, Listener::Admin] {
-                check(site.decide(side, &head, Epoch(10), UnixTime::from_secs(0)));
+                check(site.decide(Arrival::on(side), &head, Epoch(10), UnixTime::from_secs(0)));
             }
         }
         Err(HeadError::Refused(refusal)) => check_answer(&site.refuse(Listener::Web, refusal).bytes),

@@ -2,15 +2,21 @@
 
 use smallvec::SmallVec;
 
+use crate::base::peer::Peer;
+
 /// The parts of a request that ways in look at, as they came.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials<'a> {
     /// The Authorization field.
     pub authorization: Option<&'a [u8]>,
-    /// The lines of the Cookie field, in order.
+    /// The lines of the Cookie field, in order. None if the page that asks may not use them: no way in has to think of it.
     pub cookies: SmallVec<[&'a [u8]; 1]>,
+    /// True exactly if there were cookies that do not count because of the page that asks.
+    pub cookies_withheld: bool,
     /// Behind the `?` of the target, undecoded.
     pub query: &'a [u8],
+    /// Who asks; behind a trusted proxy the one that it names.
+    pub client: Peer,
 }
 
 impl<'a> Credentials<'a> {

@@ -3,7 +3,7 @@
 //! For each channel the first rule that matches counts, and of its ways in the first that lets the request in. All
 //! channels of a request must be granted, or the request is refused; a refusal never says whether a channel exists.
 
-use crate::access::{Access, Credentials, Grant, Right, Rules};
+use crate::access::{Access, Credentials, Grant, Right, Rules, Way};
 use crate::base::channel::ChannelName;
 use crate::base::refusal::Refusal;
 use crate::base::time::UnixTime;
@@ -40,8 +40,15 @@ impl Gate {
             let Some(rule) = self.rules.decide(channel) else {
                 return Verdict::Refused(Refusal::ChannelNotOpen);
             };
-            match Self::try_ways(rule.access(right), credentials, now) {
+            let access = rule.access(right);
+            match Self::try_ways(access, credentials, now) {
                 Verdict::Granted(grant) => granted = granted.and(grant),
+                // What is wrong is not what was shown, but on whose page.
+                Verdict::Refused(_)
+                    if credentials.cookies_withheld && access.ways().iter().any(Way::reads_cookies) =>
+                {
+                    return Verdict::Refused(Refusal::OriginNotAllowed);
+                }
                 refused @ Verdict::Refused(_) => return refused,
             }
         }

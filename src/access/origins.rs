@@ -52,8 +52,13 @@ impl AllowedOrigins {
 
     /// Whether a page of this origin may read.
     pub fn allows(&self, origin: &[u8]) -> bool {
+        *self == Self::Any || self.lists(origin)
+    }
+
+    /// Whether this origin is on a list, so that the operator means it and not everyone.
+    pub fn lists(&self, origin: &[u8]) -> bool {
         match self {
-            Self::Any => true,
+            Self::Any => false,
             Self::Listed(patterns) => {
                 Origin::parse(origin).is_some_and(|origin| patterns.iter().any(|one| one.matches(&origin)))
             }

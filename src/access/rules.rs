@@ -39,6 +39,16 @@ pub enum Way {
     Public,
 }
 
+impl Way {
+    /// Whether a cookie may decide: then the page that asks has to be trusted, because a browser sends cookies whoever's
+    /// page asks.
+    pub fn reads_cookies(&self) -> bool {
+        match self {
+            Self::Public => false,
+        }
+    }
+}
+
 impl Access {
     pub fn new(ways: Vec<Way>) -> Self {
         Self(ways)

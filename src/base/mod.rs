@@ -11,6 +11,7 @@ pub mod log;
 pub mod names;
 pub mod number;
 pub mod parking;
+pub mod peer;
 pub mod position;
 pub mod queue;
 pub mod random;

@@ -1,5 +1,7 @@
 //! What a machine calls a socket: its slot in the ring's file table, and which use of that slot is meant.
 
+use crate::base::peer::Peer;
+
 /// An index into the ring's table of direct descriptors, and so of the machine's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
@@ -34,6 +36,20 @@ pub enum Listener {
     Admin,
     /// The embedded broker's Redis side.
     Broker,
+}
+
+/// How a connection came: on which listening socket, and from whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    pub listener: Listener,
+    pub peer: Peer,
+}
+
+impl Arrival {
+    /// On this side, from nobody knows where.
+    pub const fn on(listener: Listener) -> Self {
+        Self { listener, peer: Peer::Unknown }
+    }
 }
 
 /// How a peer's half of a socket ended: the last completion of its receive.

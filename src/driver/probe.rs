@@ -84,7 +84,7 @@ impl Trial {
         client.set_read_timeout(Some(PATIENCE)).map_err(failed("connecting"))?;
         match self.next() {
             Some(Event::Accepted { slot, .. }) => Ok((key(slot), client)),
-            _ => Err(too_old("multishot accept into direct descriptors", "5.19")),
+            _ => Err(too_old("accepts into direct descriptors", "5.19")),
         }
     }
 

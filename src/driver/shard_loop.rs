@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::base::counters::ShardCounters;
 use crate::base::limits::DELIVERIES_PER_TURN;
 use crate::base::queue::{Control, Delivery, ShardIndex};
-use crate::base::socket::Listener;
+use crate::base::socket::{Arrival, Listener};
 use crate::base::time::Time;
 use crate::driver::admin::{AdminPages, slow};
 use crate::driver::doorbell::Doorbell;
@@ -139,9 +139,9 @@ impl ShardLoop {
     fn event(&mut self, now: Time, event: Event) {
         let shard = &mut self.parts.shard;
         match event {
-            Event::Accepted { slot, listener } => {
-                let listener = self.parts.listeners[listener];
-                shard.handle(now, Input::Accepted { slot, listener });
+            Event::Accepted { slot, listener, peer } => {
+                let arrival = Arrival { listener: self.parts.listeners[listener], peer };
+                shard.handle(now, Input::Accepted { slot, arrival });
             }
             Event::Received { socket, chunk } => {
                 shard.handle(now, Input::Received { socket, bytes: self.ring.bytes(&chunk) });

@@ -31,9 +31,21 @@ pub(super) fn preflight_fields(methods: &str, out: &mut Vec<u8>) {
     http::field("Access-Control-Max-Age", "7200", out);
 }
 
+/// Whether cookies of this request count: a browser sends them whoever's page asks, so the page has to be the host's own
+/// or on the list; that every page may read (`*`) is not enough. Requests without Origin are of no page, or of one of the
+/// same origin, unless the browser says otherwise (Fetch metadata, as of an image's address).
+pub(super) fn may_use_cookies(origins: &AllowedOrigins, head: &Head<'_>) -> bool {
+    match head.origin {
+        Some(origin) => origins.lists(origin) || is_of_host(origin, head),
+        None => !head.sec_fetch_site.is_some_and(|site| site == b"cross-site" || site == b"same-site"),
+    }
+}
+
 /// Whether the page that asks, if it is one, may read the answer.
 pub(super) fn is_allowed(origins: &AllowedOrigins, head: &Head<'_>) -> bool {
-    head.origin.is_none_or(|origin| {
-        origins.allows(origin) || head.host.is_some_and(|host| is_same_host(origin, host))
-    })
+    head.origin.is_none_or(|origin| origins.allows(origin) || is_of_host(origin, head))
+}
+
+fn is_of_host(origin: &[u8], head: &Head<'_>) -> bool {
+    head.host.is_some_and(|host| is_same_host(origin, host))
 }

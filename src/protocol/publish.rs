@@ -3,14 +3,14 @@
 //! Publishing is for courier's own page: the Host must be a loopback name, so that a page that had its name resolve
 //! to this machine gets nowhere, and the Origin, if there is one, the same host.
 
-use crate::access::{Right, Verdict, is_same_host};
+use crate::access::{Credentials, Right, Verdict, is_same_host};
 use crate::base::channel::ChannelName;
 use crate::base::number::index;
 use crate::base::queue::PublishOutcome;
 use crate::base::refusal::Refusal;
 use crate::base::time::UnixTime;
 use crate::protocol::answer::{Answer, Exchange, Reply};
-use crate::protocol::site::{Site, credentials};
+use crate::protocol::site::Site;
 use crate::wire::http::Head;
 use crate::wire::{sse, url};
 
@@ -51,6 +51,7 @@ impl PublishRequest {
 pub(super) fn decide(
     site: &Site,
     head: &Head<'_>,
+    credentials: &Credentials<'_>,
     now: UnixTime,
     exchange: &Exchange,
 ) -> Result<PublishRequest, Answer> {
@@ -67,7 +68,7 @@ pub(super) fn decide(
         }
     }
     let channel = channel.ok_or_else(|| exchange.refuse_with(Refusal::MissingChannel, NAME_THE_CHANNEL))?;
-    match site.gate.decide(Right::Publish, [&channel], &credentials(head), now) {
+    match site.gate.decide(Right::Publish, [&channel], credentials, now) {
         Verdict::Granted(_) => {}
         Verdict::Refused(refusal) => return Err(refuse(refusal)),
     }

@@ -11,9 +11,10 @@ use smallvec::SmallVec;
 use crate::access::{AllowedOrigins, Credentials, Gate, Grant, Right, Verdict};
 use crate::base::channel::{ChannelMode, ChannelName};
 use crate::base::limits::CHANNELS_PER_CONNECTION;
+use crate::base::peer::Peer;
 use crate::base::position::{Epoch, Start};
 use crate::base::refusal::{After, Refusal};
-use crate::base::socket::Listener;
+use crate::base::socket::{Arrival, Listener};
 use crate::base::time::UnixTime;
 use crate::protocol::WireFormat;
 use crate::protocol::admin::{AdminPage, SLOW_DEFAULT, SLOW_MAX};
@@ -89,9 +90,9 @@ pub struct AdminRequest {
 
 impl Site {
     /// What this request gets.
-    pub fn decide(&self, side: Listener, head: &Head<'_>, epoch: Epoch, now: UnixTime) -> Decision {
-        match side {
-            Listener::Web => self.decide_web(head, epoch, now),
+    pub fn decide(&self, arrival: Arrival, head: &Head<'_>, epoch: Epoch, now: UnixTime) -> Decision {
+        match arrival.listener {
+            Listener::Web => self.decide_web(arrival.peer, head, epoch, now),
             Listener::Admin => decide_admin(head),
             // No HTTP is spoken there; whoever asks all the same finds nothing.
             Listener::Broker => Decision::Answer(Exchange::local(head).refuse(Refusal::NotFound)),
@@ -107,11 +108,12 @@ impl Site {
         Exchange::closing(cors).refuse(refusal)
     }
 
-    fn decide_web(&self, head: &Head<'_>, epoch: Epoch, now: UnixTime) -> Decision {
+    fn decide_web(&self, peer: Peer, head: &Head<'_>, epoch: Epoch, now: UnixTime) -> Decision {
+        let credentials = self.credentials(peer, head);
         let exchange = Exchange::web(head, &self.origins);
         match &*head.path {
             EVENTS => match head.method {
-                Method::Get | Method::Head => match self.open(head, epoch, now, &exchange) {
+                Method::Get | Method::Head => match self.open(head, &credentials, epoch, now, &exchange) {
                     Ok(opening) if head.method == Method::Get => Decision::Stream(opening),
                     Ok(opening) => {
                         Decision::Answer(Answer { bytes: opening.head, after: After::Close, refusal: None })
@@ -127,7 +129,7 @@ impl Site {
                 Method::Post | Method::Other => Decision::Answer(exchange.refuse_method(PAGE_METHODS)),
             },
             PUBLISH if self.try_out => match head.method {
-                Method::Post => match publish::decide(self, head, now, &exchange) {
+                Method::Post => match publish::decide(self, head, &credentials, now, &exchange) {
                     Ok(request) => Decision::Publish(request),
                     Err(answer) => Decision::Answer(answer),
                 },
@@ -146,6 +148,7 @@ impl Site {
     fn open(
         &self,
         head: &Head<'_>,
+        credentials: &Credentials<'_>,
         epoch: Epoch,
         now: UnixTime,
         exchange: &Exchange,
@@ -157,7 +160,7 @@ impl Site {
             return Err(Refusal::NotAcceptable);
         }
         let parameters = Parameters::read(head, epoch)?;
-        let grant = match self.gate.decide(Right::Subscribe, &parameters.names, &credentials(head), now) {
+        let grant = match self.gate.decide(Right::Subscribe, &parameters.names, credentials, now) {
             Verdict::Granted(grant) => grant,
             Verdict::Refused(refusal) => return Err(refusal),
         };
@@ -176,6 +179,19 @@ impl Site {
                 Shedding::Unavailable => Some(Box::new(Busy(exchange.clone()))),
             },
         })
+    }
+
+    /// What the request shows to get in.
+    fn credentials<'a>(&self, peer: Peer, head: &Head<'a>) -> Credentials<'a> {
+        let Head { authorization, query, ref cookies, .. } = *head;
+        let is_trusted = cookies.is_empty() || cors::may_use_cookies(&self.origins, head);
+        Credentials {
+            authorization,
+            cookies: if is_trusted { cookies.clone() } else { SmallVec::new() },
+            cookies_withheld: !is_trusted,
+            query,
+            client: peer,
+        }
     }
 
     fn demo_page(&self, exchange: &Exchange) -> Answer {
@@ -208,11 +224,6 @@ impl AdminRequest {
         let fields = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
         self.exchange.answer(&Reply { status, content_type: Some(content_type), fields, body })
     }
-}
-
-pub(super) fn credentials<'a>(head: &Head<'a>) -> Credentials<'a> {
-    let Head { authorization, query, ref cookies, .. } = *head;
-    Credentials { authorization, cookies: cookies.clone(), query }
 }
 
 fn decide_admin(head: &Head<'_>) -> Decision {

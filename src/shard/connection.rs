@@ -7,7 +7,7 @@ use crate::base::disconnect::Disconnect;
 use crate::base::limits;
 use crate::base::number::small;
 use crate::base::queue::Control;
-use crate::base::socket::{HangUp, Listener, Slot, SocketKey};
+use crate::base::socket::{Arrival, HangUp, Slot, SocketKey};
 use crate::hub::{Left, NO_SUBSCRIPTION, SubscriptionIndex};
 
 use super::Shard;
@@ -16,13 +16,13 @@ use super::request::Request;
 use super::row::{Flags, NO_TAIL, Row, State};
 
 impl Shard {
-    pub(super) fn accepted(&mut self, slot: Slot, listener: Listener) {
+    pub(super) fn accepted(&mut self, slot: Slot, arrival: Arrival) {
         if self.rows.len() <= slot.index() {
             self.rows.resize_with(slot.index() + 1, Row::free);
         }
         let row = &mut self.rows[slot.index()];
         assert!(row.state == State::Free, "a slot is accepted into only after it was closed");
-        row.state = State::Request(self.requests.insert(Request::new(listener, self.now)).index);
+        row.state = State::Request(self.requests.insert(Request::new(arrival, self.now)).index);
         row.flags.set(Flags::RECEIVING);
         let socket = self.key(slot);
         self.heads.add(self.now, socket);

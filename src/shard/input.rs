@@ -9,14 +9,14 @@ use bytes::Bytes;
 
 use crate::base::queue::{Control, Delivery};
 use crate::base::slab::Key;
-use crate::base::socket::{HangUp, Listener, Slot, SocketKey};
+use crate::base::socket::{Arrival, HangUp, Slot, SocketKey};
 use crate::base::time::UnixTime;
 use crate::protocol::admin::AdminPage;
 
 #[derive(Debug)]
 pub enum Input<'a> {
     /// A connection was accepted into this slot; the row of the slot is free.
-    Accepted { slot: Slot, listener: Listener },
+    Accepted { slot: Slot, arrival: Arrival },
     /// Bytes from the client.
     Received { socket: SocketKey, bytes: &'a [u8] },
     /// The receive of this socket has ended; nothing will come from it any more.

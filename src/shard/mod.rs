@@ -180,7 +180,7 @@ impl Shard {
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         self.now = now;
         match input {
-            Input::Accepted { slot, listener } => self.accepted(slot, listener),
+            Input::Accepted { slot, arrival } => self.accepted(slot, arrival),
             Input::Received { socket, bytes } => self.received(socket, bytes),
             Input::HungUp { socket, cause } => self.hung_up(socket, cause),
             Input::Writable { socket } => self.writable(socket),

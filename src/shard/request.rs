@@ -11,7 +11,7 @@ use crate::base::disconnect::Disconnect;
 use crate::base::limits::KIB;
 use crate::base::queue::{Control, Published};
 use crate::base::refusal::{After, Refusal};
-use crate::base::socket::{Listener, Slot, SocketKey};
+use crate::base::socket::{Arrival, Slot, SocketKey};
 use crate::base::time::Time;
 use crate::protocol::publish::PublishRequest;
 use crate::protocol::site::{AdminRequest, Answer, Decision};
@@ -23,7 +23,7 @@ use super::row::{Flags, NO_TAIL, State};
 
 #[derive(Debug)]
 pub(super) struct Request {
-    listener: Listener,
+    arrival: Arrival,
     buffer: Vec<u8>,
     /// How much of the buffer has been searched for the end of a head.
     scanned: usize,
@@ -61,9 +61,9 @@ const PIPELINE_BYTES: usize = 16 * KIB;
 
 impl Request {
     /// A connection that was just accepted must send a head as if it had begun one.
-    pub(super) fn new(listener: Listener, now: Time) -> Self {
+    pub(super) fn new(arrival: Arrival, now: Time) -> Self {
         Self {
-            listener,
+            arrival,
             buffer: Vec::new(),
             scanned: 0,
             since: now,
@@ -131,12 +131,12 @@ impl Shard {
         let read = match http::parse_from(&entry.buffer, entry.scanned, self.limits.head_bytes) {
             Ok(Some((head, used))) => {
                 let unix = self.wall_clock.unix(self.now);
-                Ok(Some((self.site.decide(entry.listener, &head, self.epoch, unix), used)))
+                Ok(Some((self.site.decide(entry.arrival, &head, self.epoch, unix), used)))
             }
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
-        let listener = entry.listener;
+        let listener = entry.arrival.listener;
         let (decision, used) = match read {
             Ok(Some(decided)) => decided,
             Ok(None) => {
@@ -314,7 +314,7 @@ impl Shard {
             // A connection that has sent nothing at all, as browsers open them ahead of need, is owed no answer.
             Phase::Head if entry.buffer.is_empty() => self.disconnect(socket.slot, Disconnect::HeadTimeout),
             Phase::Head | Phase::Body(_) => {
-                let answer = self.site.refuse(entry.listener, Refusal::HeadTimeout);
+                let answer = self.site.refuse(entry.arrival.listener, Refusal::HeadTimeout);
                 self.answer(socket.slot, answer);
             }
             Phase::Idle | Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => {}

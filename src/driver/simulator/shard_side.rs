@@ -15,7 +15,7 @@ use crate::base::number::index;
 use crate::base::position::Position;
 use crate::base::queue::{ChannelKey, Delivery, JoinOutcome, Joined, ShardIndex};
 use crate::base::random::Random;
-use crate::base::socket::{HangUp, Listener, Slot, SocketKey};
+use crate::base::socket::{Arrival, HangUp, Listener, Slot, SocketKey};
 use crate::base::time::Time;
 use crate::protocol::site::Site;
 use crate::shard::input::{Input, Send, SendOutcome, Unsent};
@@ -78,7 +78,7 @@ impl ShardSide {
             self.next_slot - 1
         }));
         self.sockets.insert(slot, network::Socket::new(client, random));
-        self.input(now, Input::Accepted { slot, listener: Listener::Web });
+        self.input(now, Input::Accepted { slot, arrival: Arrival::on(Listener::Web) });
         slot
     }
 

@@ -1,12 +1,12 @@
-//! Which accepts stand in the kernel, so that it takes no connection for which there is no slot.
+//! Which accepts stand in the kernel, so that it takes no connection for which there is no slot, and knows who each is.
 //!
 //! The kernel takes a connection before it looks for a slot; with none it closes it: the client sees its connection come and
-//! go. So an accept is only armed with a slot in hand. As long as slots abound that is one multishot accept for each listener;
-//! when they get scarce, accepts that end with their connection, no more of them than there are slots. Whoever finds none
-//! waits in the listener's backlog until a slot is free.
+//! go. So an accept is only armed with a slot in hand, and each is for one connection: an accept that goes on could take a
+//! whole backlog before anybody can tell it to stop, and would have one place for the addresses of all. Whoever finds none
+//! armed waits in the listener's backlog.
 //!
-//! Plain state without I/O. Invariant: while slots are scarce and nothing but accepts takes any, no more accepts are armed
-//! than slots are free. Cost: a look at each listener a turn.
+//! Plain state without I/O. Invariants: while nothing but accepts takes any, no more accepts are armed than slots are free;
+//! a place for an address belongs to one armed accept at most. Cost: a look at each listener a turn.
 
 use crate::base::number::small;
 
@@ -14,6 +14,8 @@ use crate::base::number::small;
 #[derive(Debug, Default)]
 pub(super) struct Accepts {
     listeners: Vec<Listener>,
+    /// Places for addresses that belong to no armed accept.
+    places: Vec<u32>,
     slots: u32,
     /// Those that hold no socket.
     free: u32,
@@ -25,32 +27,32 @@ pub(super) struct Accepts {
 struct Listener {
     /// Accepts in the kernel.
     armed: u32,
-    /// The one that is armed is a multishot one.
-    is_multishot: bool,
-    /// It has been told to end.
-    is_cancelled: bool,
     /// Descriptors or memory had run out.
     is_paused: bool,
 }
 
-/// What is to be submitted, for the listener of this index.
+/// An accept of one connection that is to be submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// An accept that goes on.
-    Multishot(u32),
-    /// An accept of one connection.
-    Single(u32),
-    /// The end of the multishot accept.
-    Cancel(u32),
+pub(super) struct Order {
+    /// The listener's index.
+    pub(super) listener: u32,
+    /// Where the address goes.
+    pub(super) place: u32,
 }
 
 impl Accepts {
     pub(super) fn new(slots: u32) -> Self {
-        Self { listeners: Vec::new(), slots, free: slots, pauses: 0 }
+        Self { slots, free: slots, ..Self::default() }
     }
 
     pub(super) fn listen(&mut self, listeners: usize) {
         self.listeners = vec![Listener::default(); listeners];
+        self.places = (0..small(listeners) * ARMED_MAX).rev().collect();
+    }
+
+    /// How many places for addresses there have to be.
+    pub(super) fn places(&self) -> u32 {
+        small(self.listeners.len()) * ARMED_MAX
     }
 
     /// What comes of accepts that are still armed counts, and none is armed again.
@@ -68,12 +70,11 @@ impl Accepts {
         self.free = (self.free + 1).min(self.slots);
     }
 
-    /// An accept of the listener is no longer in the kernel.
-    pub(super) fn ended(&mut self, listener: u32) {
-        if let Some(listener) = self.listeners.get_mut(listener as usize) {
+    /// An accept is no longer in the kernel, and its address has been read.
+    pub(super) fn ended(&mut self, accept: Order) {
+        self.places.push(accept.place);
+        if let Some(listener) = self.listeners.get_mut(accept.listener as usize) {
             listener.armed -= 1;
-            listener.is_multishot = false;
-            listener.is_cancelled = false;
         }
     }
 
@@ -99,17 +100,10 @@ impl Accepts {
 
     /// What is to be submitted next. It counts as submitted.
     pub(super) fn next_order(&mut self) -> Option<Order> {
-        let order = self.find()?;
-        match order {
-            Order::Multishot(listener) => {
-                let listener = &mut self.listeners[listener as usize];
-                listener.is_multishot = true;
-                listener.armed = 1;
-            }
-            Order::Single(listener) => self.listeners[listener as usize].armed += 1,
-            Order::Cancel(listener) => self.listeners[listener as usize].is_cancelled = true,
-        }
-        Some(order)
+        let listener = self.find()?;
+        self.listeners[listener as usize].armed += 1;
+        let place = self.places.pop().expect("there is a place for each accept that a listener may have");
+        Some(Order { listener, place })
     }
 
     /// Whether there is anything to submit.
@@ -117,39 +111,22 @@ impl Accepts {
         self.find().is_some()
     }
 
-    /// The last listener's order comes first: the last slots are for it, so that an operator can look into a server that
-    /// is full.
-    // Hot: once or twice per turn.
-    fn find(&self) -> Option<Order> {
-        let is_scarce = self.free < SLOTS_ABOUND;
+    /// The listener that wants an accept. The last one's comes first: the last slots are for it, so that an operator can
+    /// look into a server that is full.
+    // Hot: once or twice per turn, and once for each accept.
+    fn find(&self) -> Option<u32> {
         let armed: u32 = self.listeners.iter().map(|listener| listener.armed).sum();
-        let share = (self.free / small(self.listeners.len()).max(1)).clamp(1, SINGLES);
-        let mut order = None;
-        for (index, listener) in (0..).zip(&self.listeners) {
-            if listener.is_multishot {
-                if is_scarce && !listener.is_cancelled {
-                    order = Some(Order::Cancel(index));
-                }
-            } else if listener.is_paused {
-                // Until `resume`.
-            } else if is_scarce {
-                if listener.armed < share && armed < self.free {
-                    order = Some(Order::Single(index));
-                }
-            } else if listener.armed == 0 {
-                order = Some(Order::Multishot(index));
-            }
+        if armed >= self.free {
+            return None;
         }
-        order
+        let share = (self.free / small(self.listeners.len()).max(1)).clamp(1, ARMED_MAX);
+        let wants = |listener: &Listener| !listener.is_paused && listener.armed < share;
+        self.listeners.iter().rposition(wants).map(small)
     }
 }
 
-/// A multishot accept takes whole backlogs at a time (`net.core.somaxconn`, 4,096 by default) before anybody can tell it
-/// to stop: with fewer slots than this there is none.
-const SLOTS_ABOUND: u32 = 8_192;
-/// How many accepts of one connection a listener has at most: so many connections come in a turn, and so many slots are
-/// kept for it.
-const SINGLES: u32 = 8;
+/// How many accepts a listener has at most: so many connections come in a turn, and so many slots are kept for it.
+const ARMED_MAX: u32 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -165,75 +142,69 @@ mod tests {
         std::iter::from_fn(|| accepts.next_order()).collect()
     }
 
-    fn accepted(accepts: &mut Accepts, listener: u32) {
+    fn listeners(orders: &[Order]) -> Vec<u32> {
+        orders.iter().map(|order| order.listener).collect()
+    }
+
+    fn accepted(accepts: &mut Accepts, accept: Order) {
         accepts.took_slot();
-        accepts.ended(listener);
+        accepts.ended(accept);
     }
 
     #[test]
-    fn with_slots_in_plenty_each_listener_has_one_accept_that_goes_on() {
+    fn each_listener_has_its_accepts_and_each_of_them_a_place_of_its_own() {
         let mut accepts = accepts(20_000, 2);
-        assert_eq!(orders(&mut accepts), [Order::Multishot(1), Order::Multishot(0)]);
-        (0..1_000).for_each(|_| accepts.took_slot());
-        assert!(!accepts.has_order());
-        accepts.ended(0);
-        assert_eq!(orders(&mut accepts), [Order::Multishot(0)], "however it ended");
-    }
-
-    #[test]
-    fn when_slots_get_scarce_accepts_are_for_one_connection_each_and_back_again() {
-        let mut accepts = accepts(SLOTS_ABOUND, 1);
-        assert_eq!(orders(&mut accepts), [Order::Multishot(0)]);
-        accepts.took_slot();
-        assert_eq!(orders(&mut accepts), [Order::Cancel(0)]);
-        accepts.took_slot();
-        assert_eq!(orders(&mut accepts), [], "it ends when it ends");
-        accepts.ended(0);
-        assert_eq!(orders(&mut accepts), [Order::Single(0); SINGLES as usize]);
-        (0..2).for_each(|_| accepts.freed_slot());
-        for _ in 0..SINGLES {
-            assert!(!accepts.has_order());
-            accepts.ended(0);
-        }
-        assert_eq!(orders(&mut accepts), [Order::Multishot(0)]);
+        let first = orders(&mut accepts);
+        assert_eq!(first.len(), 2 * ARMED_MAX as usize);
+        let mut places: Vec<u32> = first.iter().map(|order| order.place).collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..accepts.places()).collect::<Vec<_>>());
+        accepted(&mut accepts, first[3]);
+        assert_eq!(orders(&mut accepts), [first[3]], "the place that is free again");
+        accepts.ended(first[4]);
+        assert_eq!(orders(&mut accepts), [first[4]], "however it ended");
     }
 
     #[test]
     fn no_more_accepts_are_armed_than_slots_are_free() {
         let mut accepts = accepts(3, 1);
-        assert_eq!(orders(&mut accepts), [Order::Single(0); 3]);
-        for _ in 0..3 {
-            accepted(&mut accepts, 0);
+        let armed = orders(&mut accepts);
+        assert_eq!(listeners(&armed), [0; 3]);
+        for accept in armed {
+            accepted(&mut accepts, accept);
             assert!(!accepts.has_order(), "the other slots have their accepts");
         }
         accepts.freed_slot();
-        assert_eq!(orders(&mut accepts), [Order::Single(0)]);
+        assert_eq!(listeners(&orders(&mut accepts)), [0]);
         (0..9).for_each(|_| accepts.freed_slot());
-        assert_eq!(orders(&mut accepts), [Order::Single(0); 2], "a table does not grow");
+        assert_eq!(listeners(&orders(&mut accepts)), [0; 2], "a table does not grow");
     }
 
     #[test]
     fn the_last_slot_is_for_the_last_listener() {
         let mut accepts = accepts(2, 2);
-        assert_eq!(orders(&mut accepts), [Order::Single(1), Order::Single(0)]);
-        accepted(&mut accepts, 0);
+        let armed = orders(&mut accepts);
+        assert_eq!(listeners(&armed), [1, 0]);
+        accepted(&mut accepts, armed[1]);
         assert!(!accepts.has_order());
-        accepted(&mut accepts, 1);
+        accepted(&mut accepts, armed[0]);
         accepts.freed_slot();
-        assert_eq!(orders(&mut accepts), [Order::Single(1)]);
+        assert_eq!(listeners(&orders(&mut accepts)), [1]);
     }
 
     #[test]
     fn a_listener_that_is_paused_or_gone_has_nothing_armed() {
         let mut accepts = accepts(20_000, 2);
-        orders(&mut accepts);
-        accepts.ended(1);
+        let armed = orders(&mut accepts);
+        let last = armed[0];
+        assert_eq!(last.listener, 1);
+        accepts.ended(last);
         accepts.pause(1);
         assert!(accepts.is_paused() && !accepts.has_order());
         accepts.resume();
-        assert_eq!((orders(&mut accepts), accepts.pauses()), (vec![Order::Multishot(1)], 1));
+        assert_eq!((orders(&mut accepts), accepts.pauses()), (vec![last], 1));
         accepts.stop();
-        accepts.ended(0);
+        accepts.ended(last);
         assert!(!accepts.has_order() && !accepts.is_paused());
     }
 }

@@ -5,8 +5,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::base::peer::Peer;
 use crate::base::socket::{HangUp, Slot, SocketKey};
-use crate::driver::uring::accepts::Accepts;
+use crate::driver::uring::accepts::{Accepts, Order};
+use crate::driver::uring::addresses::Addresses;
 use crate::driver::uring::token::{Kind, Token};
 use crate::shard::input::{SendOutcome, Unsent};
 
@@ -17,6 +19,7 @@ pub enum Event {
     Accepted {
         slot: Slot,
         listener: usize,
+        peer: Peer,
     },
     Received {
         socket: SocketKey,
@@ -53,6 +56,8 @@ pub(super) struct Inbox {
     /// Which accepts are armed; one that ended because descriptors or memory ran out is armed again after a pause,
     /// never at once.
     pub(super) accepts: Accepts,
+    /// Where the addresses of those who are accepted come to lie.
+    pub(super) addresses: Addresses,
     /// The near bell has rung since the last brief rest began.
     pub(super) rang: bool,
     /// Whether the bell's poll has ended and is to be armed again.
@@ -180,17 +185,17 @@ impl Inbox {
     }
 
     fn sort_accept(&mut self, completion: Completion) {
-        let Completion { token, result, more, .. } = completion;
+        let Completion { token, result, .. } = completion;
+        let accept = Order { listener: token.slot, place: token.generation };
         if let Ok(slot) = u32::try_from(result) {
             self.accepts.took_slot();
-            self.events.push_back(Event::Accepted { slot: Slot(slot), listener: token.slot as usize });
+            let peer = self.addresses.peer(accept.place);
+            let listener = accept.listener as usize;
+            self.events.push_back(Event::Accepted { slot: Slot(slot), listener, peer });
         }
-        if more {
-            return;
-        }
-        self.accepts.ended(token.slot);
+        self.accepts.ended(accept);
         match -result {
-            // Cancelled because the listener goes, or slots get scarce.
+            // Cancelled because the listener goes.
             libc::ECANCELED => {}
             // Everything else is over with the one connection that failed (ECONNABORTED, EPERM of a firewall, ..).
             errno if errno <= 0 || is_of_one_connection(errno) => {}
@@ -266,11 +271,13 @@ mod tests {
     }
 
     /// Of the second of two listeners.
-    fn accept(result: i32, more: bool) -> Inbox {
+    fn accept(result: i32) -> Inbox {
         let mut inbox = Inbox { accepts: Accepts::new(20_000), ..Inbox::default() };
         inbox.accepts.listen(2);
-        while inbox.accepts.next_order().is_some() {}
-        inbox.sort(Completion { token: Token::new(Kind::Accept, 1), result, buffer: None, more });
+        inbox.addresses = Addresses::new(inbox.accepts.places());
+        let orders: Vec<Order> = std::iter::from_fn(|| inbox.accepts.next_order()).collect();
+        let token = Token { generation: orders[0].place, ..Token::new(Kind::Accept, 1) };
+        inbox.sort(Completion { token, result, buffer: None, more: false });
         inbox
     }
 
@@ -309,18 +316,16 @@ mod tests {
     #[test]
     fn an_accept_that_ran_out_of_room_is_paused_and_one_that_lost_a_connection_is_not() {
         for errno in [libc::ENFILE, libc::EMFILE, libc::ENOMEM, libc::ENOBUFS] {
-            let inbox = accept(-errno, false);
+            let inbox = accept(-errno);
             assert!(inbox.accepts.is_paused() && !inbox.has_arrears());
             assert_eq!(inbox.accepts.pauses(), 1);
         }
-        let inbox = accept(-libc::ECONNABORTED, false);
+        let inbox = accept(-libc::ECONNABORTED);
         assert!(!inbox.accepts.is_paused() && inbox.has_arrears());
-        let inbox = accept(70, false);
+        let inbox = accept(70);
         assert!(!inbox.accepts.is_paused() && inbox.has_arrears());
-        assert!(matches!(inbox.events[0], Event::Accepted { slot: Slot(70), listener: 1 }));
-        let inbox = accept(70, true);
-        assert!(!inbox.has_arrears(), "it goes on");
-        let inbox = accept(-libc::ECANCELED, false);
+        assert!(matches!(inbox.events[0], Event::Accepted { slot: Slot(70), listener: 1, .. }));
+        let inbox = accept(-libc::ECANCELED);
         assert!(!inbox.accepts.is_paused() && inbox.events.is_empty());
     }
 

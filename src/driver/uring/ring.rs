@@ -8,6 +8,7 @@
 //!   send carries MSG_DONTWAIT | MSG_WAITALL, so when io_uring_enter has taken it, its bytes have been copied, or its
 //!   failure or short count is in the completion queue; it never waits in the kernel (measured on 6.18);
 //! - received bytes lie in buffers of the ring, which live until the ring has been torn down;
+//! - the addresses of those who are accepted come to lie in the ring's inbox, which outlives its io_uring;
 //! - everything else goes by value, or lies in a box of the ring or on the stack of a call that waits for it.
 //!
 //! Cost: a volley of 1,024 sends is one system call; a turn without anything to submit or reap is none.
@@ -34,6 +35,7 @@ use crate::base::socket::{Slot, SocketKey};
 use crate::base::time::Time;
 use crate::driver::sys::bell::Bell;
 use crate::driver::uring::accepts::{Accepts, Order};
+use crate::driver::uring::addresses::Addresses;
 use crate::driver::uring::inbox::{Chunk, Completion, Event, Inbox};
 use crate::driver::uring::token::{Kind, Token};
 use crate::shard::input::Unsent;
@@ -144,11 +146,12 @@ impl Ring {
         assert!(self.listeners.is_empty(), "a ring is given its listeners once");
         self.listeners = listeners;
         self.inbox.accepts.listen(self.listeners.len());
+        self.inbox.addresses = Addresses::new(self.inbox.accepts.places());
     }
 
     /// Ends every accept and closes the listeners.
     pub fn stop_listening(&mut self) {
-        for listener in 0..small(self.listeners.len()) {
+        for listener in 0..self.listeners.len() {
             self.cancel_accepts(listener);
         }
         // Whatever names a listener's descriptor must have been submitted before the number is free again.
@@ -412,26 +415,17 @@ impl Ring {
     }
 
     fn order_accept(&mut self, order: Order) {
-        let (listener, is_multishot) = match order {
-            Order::Multishot(listener) => (listener, true),
-            Order::Single(listener) => (listener, false),
-            Order::Cancel(listener) => return self.cancel_accepts(listener),
-        };
-        let socket = Fd(self.listeners[listener as usize].as_raw_fd());
-        let entry = if is_multishot {
-            opcode::AcceptMulti::new(socket).allocate_file_index(true).build()
-        } else {
-            let nowhere = (std::ptr::null_mut(), std::ptr::null_mut());
-            opcode::Accept::new(socket, nowhere.0, nowhere.1)
-                .file_index(Some(DestinationSlot::auto_target()))
-                .build()
-        };
-        self.push(entry, Token::new(Kind::Accept, listener));
+        let socket = Fd(self.listeners[order.listener as usize].as_raw_fd());
+        let (address, length) = self.inbox.addresses.prepare(order.place);
+        let entry = opcode::Accept::new(socket, address, length)
+            .file_index(Some(DestinationSlot::auto_target()))
+            .build();
+        self.push(entry, Token { kind: Kind::Accept, generation: order.place, slot: order.listener });
     }
 
-    /// Ends every accept of a listener.
-    fn cancel_accepts(&mut self, listener: u32) {
-        let accepts = CancelBuilder::user_data(Token::new(Kind::Accept, listener).pack()).all();
+    /// Ends every accept of a listener: nothing else is asked of its descriptor.
+    fn cancel_accepts(&mut self, listener: usize) {
+        let accepts = CancelBuilder::fd(Fd(self.listeners[listener].as_raw_fd())).all();
         self.push_quiet(opcode::AsyncCancel2::new(accepts).build());
     }
 
@@ -473,9 +467,11 @@ impl Ring {
     fn push(&mut self, entry: squeue::Entry, token: Token) {
         let entry = entry.user_data(token.pack());
         self.make_room(1);
-        // SAFETY: entries made by this file carry no pointers (an accept's are null: it asks for no address), but for three that see to it themselves: sends (pushed by
-        // `volley`, not here), the timer's box (the ring's own; the kernel copies it when it takes the entry, which `is_awake` waits for) and
-        // the number that `install` keeps on its stack until the request has completed.
+        // SAFETY: entries made by this file carry no pointers, but for four that see to it themselves: sends (pushed by
+        // `volley`, not here); the timer's box (the ring's own; the kernel copies it when it takes the entry, which `is_awake` waits for);
+        // the number that `install` keeps on its stack until the request has completed; and an accept's place for its
+        // address, which lies in a box of the inbox that is made once, is nobody else's while the accept is armed (see
+        // `accepts`), and is dropped after the io_uring, when the kernel carries nothing out for us any more.
         // JUSTIFICATION: the crate has no other way to submit.
         let pushed = unsafe { self.uring.submission().push(&entry) };
         assert!(pushed.is_ok(), "room was made for one entry");

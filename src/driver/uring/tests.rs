@@ -1,12 +1,15 @@
 //! The ring against the real kernel, over loopback. No sleeps: each test waits for its event, with a deadline.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
+use socket2::{Domain, Socket, Type};
 
+use crate::base::peer::Peer;
 use crate::base::random::Random;
 use crate::base::socket::{HangUp, Slot, SocketKey};
 use crate::base::time::Time;
@@ -53,7 +56,7 @@ impl Harness {
         self.ring.reap(time::now());
         let client = TcpStream::connect(self.address).unwrap();
         match self.next().await {
-            Event::Accepted { slot, listener: 0 } => (SocketKey { slot, generation: 0 }, client),
+            Event::Accepted { slot, listener: 0, .. } => (SocketKey { slot, generation: 0 }, client),
             event => panic!("{event:?} came instead of a connection"),
         }
     }
@@ -166,6 +169,45 @@ fn a_thousand_connections_are_accepted_heard_and_answered() {
         for (index, client) in clients.iter_mut().enumerate() {
             assert_eq!(read_exactly(client, 4), format!("{index:04}").as_bytes());
         }
+    });
+}
+
+#[test]
+fn each_who_comes_is_known_by_their_address() {
+    run(OPTIONS, async |mut harness: Harness| {
+        let path = std::env::temp_dir().join(format!("courier-peer-{}", std::process::id()));
+        let unix = UnixListener::bind(&path).unwrap();
+        let six = TcpListener::bind("[::1]:0").unwrap();
+        let six_address = six.local_addr().unwrap();
+        let (near, far) = (Bell::new().unwrap(), Bell::new().unwrap());
+        harness.ring = Ring::new(OPTIONS, Bells { near: &near, far: &far }).unwrap();
+        harness.far = far;
+        let four = TcpListener::bind("127.0.0.1:0").unwrap();
+        harness.address = four.local_addr().unwrap();
+        harness.ring.listen(vec![four.into(), six.into(), unix.into()]);
+        // More at once than accepts are armed, each from an address of its own.
+        let from = |last: u8| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+            socket.connect(&harness.address.into()).unwrap();
+            socket
+        };
+        let mut clients: Vec<Socket> = (1..=100).map(from).collect();
+        clients.push(TcpStream::connect(six_address).unwrap().into());
+        clients.push(UnixStream::connect(&path).unwrap().into());
+        let mut peers = vec![Vec::new(); 3];
+        for _ in &clients {
+            let Event::Accepted { listener, peer, .. } = harness.next().await else {
+                panic!("no connection")
+            };
+            peers[listener].push(peer);
+        }
+        peers[0].sort_unstable_by_key(Peer::to_string);
+        let mut expected: Vec<Peer> = (1..=100).map(|last| Peer::ip([127, 0, 0, last].into())).collect();
+        expected.sort_unstable_by_key(Peer::to_string);
+        assert_eq!(peers[0], expected);
+        assert_eq!(peers[1..], [vec![Peer::ip(Ipv6Addr::LOCALHOST.into())], vec![Peer::Unix]]);
+        std::fs::remove_file(path).unwrap();
     });
 }
 

@@ -35,7 +35,7 @@ fn site(origins: &[&str], try_out: bool) -> Site {
 
 fn decide(site: &Site, side: Listener, request: &str) -> Decision {
     let (head, _) = http::parse(request.as_bytes(), 8_192).unwrap().expect("the head is complete");
-    site.decide(side, &head, EPOCH, UnixTime::from_secs(0))
+    site.decide(Arrival::on(side), &head, EPOCH, UnixTime::from_secs(0))
 }
 
 /// What a GET of this target with these further fields gets, where every origin is allowed.
@@ -495,4 +495,34 @@ fn admin_pages_are_answered_once_they_are_rendered() {
     let bare = ask("HEAD", "/readyz");
     assert!(bare.is_head_only());
     assert_eq!(text(&bare.answer(503, "text/plain", b"red\n")), head);
+}
+
+#[test]
+fn cookies_count_only_if_the_page_that_asks_is_the_hosts_own_or_on_the_list() {
+    let own = "Origin: http://a\r\n";
+    let listed = "Origin: https://app.example\r\n";
+    let stranger = "Origin: https://evil.example\r\n";
+    for (origins, fields, count) in [
+        ("*", "", true),
+        ("*", own, true),
+        ("*", listed, false),
+        ("*", stranger, false),
+        ("*", "Origin: null\r\n", false),
+        ("https://app.example", listed, true),
+        ("https://app.example", stranger, false),
+        ("https://*.app.example", "Origin: https://www.app.example\r\n", true),
+        ("*", "Sec-Fetch-Site: same-origin\r\n", true),
+        ("*", "Sec-Fetch-Site: none\r\n", true),
+        ("*", "Sec-Fetch-Site: same-site\r\n", false),
+        ("*", "Sec-Fetch-Site: cross-site\r\n", false),
+    ] {
+        let request = format!("GET /events HTTP/1.1\r\nHost: a\r\nCookie: session=1\r\n{fields}\r\n");
+        let (head, _) = http::parse(request.as_bytes(), 8_192).unwrap().unwrap();
+        let credentials = site(&[origins], false).credentials(Peer::Unknown, &head);
+        assert_eq!(credentials.cookie("session").is_some(), count, "{origins} {fields}");
+        assert_eq!(credentials.cookies_withheld, !count, "{origins} {fields}");
+    }
+    let (head, _) =
+        http::parse(b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: null\r\n\r\n", 8_192).unwrap().unwrap();
+    assert!(!site(&["*"], false).credentials(Peer::Unknown, &head).cookies_withheld, "there were none");
 }

@@ -21,7 +21,7 @@ use crate::base::queue::{
     ChannelKey, GapReason, JoinGap, JoinOutcome, Joined, Message, PublishOutcome, Published, Reach, Read,
     Replayed, Since,
 };
-use crate::base::socket::{HangUp, Listener};
+use crate::base::socket::{Arrival, HangUp, Listener};
 use crate::protocol::admin::AdminPage;
 use crate::protocol::site::Shedding;
 
@@ -128,7 +128,7 @@ impl Bench {
     }
 
     fn accept_on(&mut self, slot: u32, listener: Listener) -> SocketKey {
-        self.input(Input::Accepted { slot: Slot(slot), listener });
+        self.input(Input::Accepted { slot: Slot(slot), arrival: Arrival::on(listener) });
         self.shard.key(Slot(slot))
     }
 

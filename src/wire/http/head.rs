@@ -36,6 +36,8 @@ pub struct Head<'a> {
     /// Of an absolute-form target if it is one, else of the Host field; may be empty.
     pub host: Option<&'a [u8]>,
     pub origin: Option<&'a [u8]>,
+    /// What a browser says of the page that asks (W3C Fetch Metadata): `same-origin`, `same-site`, `cross-site` or `none`.
+    pub sec_fetch_site: Option<&'a [u8]>,
     pub last_event_id: Option<&'a [u8]>,
     pub authorization: Option<&'a [u8]>,
     /// The lines of the Cookie field, in order.
@@ -178,6 +180,7 @@ fn parse_complete(bytes: &[u8]) -> Result<Head<'_>, Refusal> {
         expects_continue: fields.expects_continue && version == Version::Http11,
         host: fields.host,
         origin: fields.origin,
+        sec_fetch_site: fields.sec_fetch_site,
         last_event_id: fields.last_event_id,
         authorization: fields.authorization,
         cookies: fields.cookies,
@@ -267,6 +270,7 @@ struct Fields<'a> {
     keep_alive: bool,
     expects_continue: bool,
     origin: Option<&'a [u8]>,
+    sec_fetch_site: Option<&'a [u8]>,
     last_event_id: Option<&'a [u8]>,
     authorization: Option<&'a [u8]>,
     cookies: SmallVec<[&'a [u8]; 1]>,
@@ -297,6 +301,7 @@ impl<'a> Fields<'a> {
             13 if is("last-event-id") => self.last_event_id = Some(value),
             13 if is("authorization") => once(&mut self.authorization, value)?,
             14 if is("content-length") => return self.take_content_length(value),
+            14 if is("sec-fetch-site") => self.sec_fetch_site = Some(value),
             17 if is("transfer-encoding") => return Err(Refusal::TransferEncoding),
             29 if is("access-control-request-method") => self.request_method = Some(value),
             30 if is("access-control-request-headers") => self.request_headers = Some(value),
