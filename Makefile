@@ -21,12 +21,16 @@ check: ## The inner loop: format, lints, unit tests. Under a minute when warm; i
 test: tools ## Everything: installs what is missing, then lints, documentation, tests, simulator, browsers.
 	./scripts/test
 
+.PHONY: test-django
+test-django: tools ## Only the tests of the package in django/, with each version of Django, against the newest build.
+	django/tests/run
+
 .PHONY: test-slow
 test-slow: ## The tests that wait as long as courier does by itself: a minute or so beyond `make test`.
 	cargo test $(FEATURES) --no-fail-fast --locked -- --ignored
 
 .PHONY: tools
-tools: ## Installs only what the tests need and is missing (redis-server, nginx, nchan, Chromium, Node, Python, redis-py).
+tools: ## Installs only what the tests need and is missing (redis-server, nginx, nchan, Chromium, Node, Python, Django).
 	./scripts/install-test-tools
 
 .PHONY: loom

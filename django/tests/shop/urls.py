@@ -1,0 +1,5 @@
+"""The URLs of the tests' project."""
+
+from typing import Any
+
+urlpatterns: list[Any] = []
