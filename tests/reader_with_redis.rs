@@ -24,11 +24,12 @@ use courier::base::position::Epoch;
 use courier::base::queue::{
     Control, Delivery, GapReason, JoinOutcome, PublishOutcome, Replayed, ShardIndex, Since,
 };
+use courier::base::secret::Secret;
 use courier::base::slab::Key;
 use courier::base::socket::{HangUp, Slot, SocketKey};
 use courier::base::time::Time;
 use courier::reader::input::{Input, Notice, Output};
-use courier::reader::{Answered, Reader, ReaderOptions, RedisAddress, RedisOptions, Secret, Upstream};
+use courier::reader::{Answered, Reader, ReaderOptions, RedisAddress, RedisOptions, Upstream};
 use courier::wire::resp::command::Command as RespCommand;
 use courier::wire::resp::reply::Reply;
 use support::redis::Redis;

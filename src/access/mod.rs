@@ -6,9 +6,11 @@ mod gate;
 mod grant;
 mod origins;
 mod rules;
+mod signing_key;
 
 pub use credentials::Credentials;
 pub use gate::{Gate, Verdict};
 pub use grant::{Grant, Right};
 pub use origins::{AllowedOrigins, BadOrigin, is_same_host};
 pub use rules::{Access, BadPattern, Pattern, Rule, Rules, Way};
+pub use signing_key::SigningKey;

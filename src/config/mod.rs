@@ -31,6 +31,7 @@ use std::time::Duration;
 use crate::access::{AllowedOrigins, Rule};
 use crate::base::channel::{BadChannelName, ChannelName};
 use crate::base::limits::{CHANNELS_PER_CONNECTION, Limits};
+use crate::base::secret::Secret;
 use crate::config::address::ListenAddress;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::flags::{Action, Invocation};
@@ -40,7 +41,6 @@ use crate::config::settings::Settings;
 use crate::config::table::Key;
 use crate::driver::log::{LogFormat, LogLevel};
 use crate::protocol::site::Shedding;
-use crate::reader::Secret;
 
 /// Reads the command line (whose first argument is the program's name), the environment, and the files they name.
 pub fn load(

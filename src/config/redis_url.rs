@@ -4,7 +4,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::reader::{RedisAddress, Secret};
+use crate::base::secret::Secret;
+use crate::reader::RedisAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisUrl {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::access::{Access, AllowedOrigins, Pattern, Rule};
 use crate::base::limits::Limits;
+use crate::base::secret::Secret;
 use crate::config::address::ListenAddress;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::redis_url::RedisUrl;
@@ -14,7 +15,7 @@ use crate::config::{BrokerConfig, Config, Mode, RedisConfig, Upstream};
 use crate::driver::files;
 use crate::driver::log::{LogFormat, LogLevel};
 use crate::protocol::site::Shedding;
-use crate::reader::{RedisAddress, Secret};
+use crate::reader::RedisAddress;
 
 /// The configuration of a server.
 pub fn resolve(settings: &Settings) -> Result<Config, ConfigError> {

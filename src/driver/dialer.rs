@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::base::secret::Secret;
 use crate::driver::doorbell::Doorbell;
 use crate::driver::files;
+use crate::reader::RedisAddress;
 use crate::reader::input::Link;
-use crate::reader::{RedisAddress, Secret};
 
 /// What is dialed.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::base::limits::PASSWORD_FILE_BYTES;
-use crate::reader::Secret;
+use crate::base::secret::Secret;
 
 /// Reads a small file whole.
 pub fn read(path: &Path, bytes_max: usize) -> Result<String, String> {

@@ -7,8 +7,8 @@
 //! wait in their queue, in order.
 
 use crate::base::queue::Control;
+use crate::base::secret::Secret;
 use crate::base::socket::{HangUp, Slot, SocketKey};
-use crate::reader::Secret;
 
 /// The two connections to Redis. A subscribed client's ordinary replies count against the pub/sub output limit too,
 /// so commands with replies have a connection of their own.

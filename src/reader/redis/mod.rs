@@ -17,8 +17,10 @@ use std::sync::Arc;
 use crate::base::counters::ReaderCounters;
 use crate::base::queue::PublishOutcome;
 use crate::base::random::Random;
+use crate::base::secret::Secret;
 use crate::base::socket::{HangUp, SocketKey};
 use crate::base::time::Time;
+use crate::reader::RedisOptions;
 use crate::reader::input::{Link, Output};
 use crate::reader::redis::ask::{Answered, Ask, Asker};
 use crate::reader::redis::health::{AskFailed, Health};
@@ -26,7 +28,6 @@ use crate::reader::redis::link::{Connection, Due};
 use crate::reader::redis::login::Failure;
 use crate::reader::relay::Relay;
 use crate::reader::subscriptions::{Event, Unexpected, Why};
-use crate::reader::{RedisOptions, Secret};
 use crate::wire::resp::command::Command;
 use crate::wire::resp::reply::{Decoder, Frame, Message, Reply, RespError};
 
