@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 
-use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
+use courier::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
 use courier::base::position::Epoch;
 use courier::base::socket::{Arrival, Listener};
 use courier::base::time::UnixTime;
@@ -46,7 +46,14 @@ fn a_browsers_head_byte_by_byte(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         (1..=BROWSER.len())
             .filter(|&end| {
-                matches!(http::parse_from(black_box(&BROWSER[..end]), end - 1, HEAD_BYTES_MAX), Ok(Some(_)))
+                matches!(
+                    http::parse_from(
+                        black_box(&BROWSER[..end]),
+                        end - 1,
+                        http::HeadBounds::of(HEAD_BYTES_MAX)
+                    ),
+                    Ok(Some(_))
+                )
             })
             .count()
     });
@@ -59,7 +66,10 @@ fn the_longest_head_byte_by_byte(bencher: Bencher<'_, '_>) {
     bytes.resize(HEAD_BYTES_MAX, b'c');
     bencher.bench_local(|| {
         (1..=bytes.len())
-            .filter(|&end| http::parse_from(black_box(&bytes[..end]), end - 1, HEAD_BYTES_MAX).is_err())
+            .filter(|&end| {
+                http::parse_from(black_box(&bytes[..end]), end - 1, http::HeadBounds::of(HEAD_BYTES_MAX))
+                    .is_err()
+            })
             .count()
     });
 }
@@ -71,6 +81,9 @@ fn head_and_decision(bencher: Bencher<'_, '_>) {
     let site = Site {
         gate: Gate::new(Rules::new(vec![rule])),
         origins: AllowedOrigins::Any,
+        allow_credentials: false,
+        proxies: Proxies::default(),
+        channels_per_connection: 64,
         try_out: false,
         demo_page: b"",
         publish_limit: 1_024,

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
+use courier::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
 use courier::base::channel::{ChannelName, PayloadMode};
 use courier::base::position::{Epoch, Position};
 use courier::base::queue::GapReason;
@@ -49,6 +49,9 @@ fn head() -> String {
     let site = Site {
         gate: Gate::new(Rules::new(vec![rule])),
         origins: AllowedOrigins::Any,
+        allow_credentials: false,
+        proxies: Proxies::default(),
+        channels_per_connection: 64,
         try_out: false,
         demo_page: b"",
         publish_limit: 0,

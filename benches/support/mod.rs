@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
+use courier::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
 use courier::base::channel::ChannelName;
 use courier::base::counters::{ReaderCounters, ShardCounters};
 use courier::base::limits::{Limits, QUEUE_ITEMS};
@@ -248,6 +248,9 @@ impl Side {
         let site = Site {
             gate: Gate::new(rules()),
             origins: AllowedOrigins::Any,
+            allow_credentials: false,
+            proxies: Proxies::default(),
+            channels_per_connection: 64,
             try_out: false,
             demo_page: b"",
             publish_limit: 1_024,
@@ -263,6 +266,7 @@ impl Side {
             lifetime: Duration::ZERO,
             drain_window: Duration::ZERO,
             counters: Arc::new(ShardCounters::default()),
+            census: Arc::default(),
             seed: 1,
         });
         Self { shard, sender, receiver, volley: Vec::new(), slots: 0, free: Vec::new(), accepted: None }

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use courier::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
-use courier::base::limits::CHANNELS_PER_CONNECTION;
+use courier::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
 use courier::base::position::Epoch;
 use courier::base::queue::PublishOutcome;
 use courier::base::socket::{Arrival, Listener};
@@ -21,7 +20,7 @@ fuzz_target!(|input: (u16, &[u8])| {
     let whole = http::parse(bytes, HEAD_BYTES_MAX);
     let cut = usize::from(cut) % (bytes.len() + 1);
     let in_pieces = match http::parse(&bytes[..cut], HEAD_BYTES_MAX) {
-        Ok(None) => http::parse_from(bytes, cut, HEAD_BYTES_MAX),
+        Ok(None) => http::parse_from(bytes, cut, http::HeadBounds::of(HEAD_BYTES_MAX)),
         ended => ended,
     };
     assert_eq!(format!("{whole:?}"), format!("{in_pieces:?}"));
@@ -44,7 +43,7 @@ fuzz_target!(|input: (u16, &[u8])| {
 fn check(decision: Decision) {
     match decision {
         Decision::Stream(opening) => {
-            assert!((1..=CHANNELS_PER_CONNECTION).contains(&opening.channels.len()));
+            assert!((1..=64).contains(&opening.channels.len()));
             check_answer(&opening.head);
         }
         Decision::Answer(answer) => check_answer(&answer.bytes),
@@ -76,6 +75,9 @@ fn site() -> Site {
     Site {
         gate: Gate::new(Rules::new(vec![rule("a*"), rule("[b-d]?")])),
         origins: AllowedOrigins::parse(["https://*.example.org"]).expect("the origin is well-formed"),
+        allow_credentials: false,
+        proxies: Proxies::default(),
+        channels_per_connection: 64,
         try_out: true,
         demo_page: b"page",
         publish_limit: 100,

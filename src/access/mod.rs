@@ -5,6 +5,7 @@ mod credentials;
 mod gate;
 mod grant;
 mod origins;
+mod proxies;
 mod rules;
 mod signing_key;
 
@@ -12,5 +13,6 @@ pub use credentials::Credentials;
 pub use gate::{Gate, Verdict};
 pub use grant::{Grant, Right};
 pub use origins::{AllowedOrigins, BadOrigin, is_same_host};
+pub use proxies::{BadRange, ForwardedField, Proxies, TrustedProxies};
 pub use rules::{Access, BadPattern, Pattern, Rule, Rules, Way};
 pub use signing_key::SigningKey;

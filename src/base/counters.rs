@@ -96,6 +96,7 @@ cells! {
         subscriptions: Gauge "Channels that connections are subscribed to, counted once for each connection.",
         channels: Gauge "Channels with at least one subscription, counted once for each shard that has one.",
         connections_accepted: Counter "Connections accepted.",
+        accept_rests: Counter "Times that accepting rested because as many connections had come as limits.accept_rate says.",
         messages_delivered: Counter "Messages handed to the kernel, counted once for each subscription.",
         sent_bytes: Counter "Bytes handed to the kernel.",
         frames_encoded: Counter "Frames encoded: once for each message, wire format and shard, and once for each replayed message.",

@@ -47,10 +47,16 @@ disconnects! {
     Lagged = "lagged",
     /// The buffers for half-sent frames were at their limit.
     TailLimit = "tail-limit",
-    /// The reader had as many channels as it takes; the client was told when to come back.
+    /// The reader, or the shard, had as many channels as it takes; the client was told when to come back.
     ChannelLimit = "channel-limit",
-    /// The shard had as many connections as it takes; the client was told when to come back.
+    /// The shard, or the process, had as many connections as it takes; the client was told when to come back, or closed as
+    /// it came if there were many more.
     ConnectionLimit = "connection-limit",
+    /// The address had as many connections as `limits.connections_per_address` says; the client was told when to come back,
+    /// or closed as it came if there were many more.
+    AddressLimit = "address-limit",
+    /// The user had as many streams as `limits.streams_per_user` says; the client was told when to come back.
+    UserLimit = "user-limit",
     /// The stream had lasted as long as streams may (`sse.lifetime`); the client was told when to come back.
     Lifetime = "lifetime",
     /// What the client was let in with holds no longer; it was told so and comes back with something newer.

@@ -10,10 +10,21 @@ use std::time::Duration;
 pub struct Limits {
     /// Longest request head. Beyond: 431.
     pub head_bytes: usize,
+    /// Field lines of one request head. Beyond: 431, as for a head of too many bytes.
+    pub head_fields: usize,
     /// How long a head may take from accept, or from the end of the previous answer, to complete. Beyond: 408.
     pub head_timeout: Duration,
     /// How long a kept-alive connection may be silent between two requests. Beyond: closed, after twice as long at most.
     pub idle_timeout: Duration,
+    /// Connections of the process; `usize::MAX`: as many as its shards take. Beyond: as for one shard; with many more than
+    /// that, closed as they come.
+    pub connections: usize,
+    /// Connections of one address (of IPv6: of its 64 bits in front); `usize::MAX`: any number. Beyond: as for the process.
+    pub connections_per_address: usize,
+    /// Streams of one user, over all shards; `usize::MAX`: any number. Beyond: the new one is shed.
+    pub streams_per_user: usize,
+    /// Connections that one shard accepts in a second; 0: as many as come. Beyond: they wait to be accepted.
+    pub accept_rate: usize,
     /// Connections of one shard. Beyond: streams are shed, which are complete and say when to come back.
     pub connections_per_shard: usize,
     /// Encoded bytes that a channel's log keeps for slow readers, per wire format. Beyond: the lapped are closed or passed over, as their rule says.
@@ -33,6 +44,10 @@ pub struct Limits {
     /// Channels that the reader is subscribed to or lingers on. Beyond: the longest lingering one ends, else the stream
     /// is shed: it is complete and says when to come back.
     pub channels: usize,
+    /// Channels that streams of one shard are subscribed to. Beyond: the new stream is shed.
+    pub channels_per_shard: usize,
+    /// Channels of one stream. Beyond: 400.
+    pub channels_per_connection: usize,
     /// Payload bytes of one published message, over HTTP or in the embedded broker. Beyond: 413, or Redis's error.
     pub message_bytes: usize,
     /// Keys and values of the embedded broker. Beyond: `-OOM`.
@@ -45,8 +60,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             head_bytes: 8 * KIB,
+            head_fields: HEAD_FIELDS,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            connections: usize::MAX,
+            connections_per_address: usize::MAX,
+            streams_per_user: usize::MAX,
+            accept_rate: 0,
             connections_per_shard: 1 << 20,
             lag_bytes: MIB,
             log_bytes: 256 * MIB,
@@ -56,6 +76,8 @@ impl Default for Limits {
             spill_bytes: 8 * MIB,
             history_bytes: 256 * MIB,
             channels: 500_000,
+            channels_per_shard: 500_000,
+            channels_per_connection: 64,
             message_bytes: 16 * MIB,
             broker_memory_bytes: 64 * MIB,
             broker_clients: 1_000,
@@ -65,12 +87,14 @@ impl Default for Limits {
 
 /// Shards of one process. Beyond: `--shards` is refused.
 pub const SHARDS: usize = 1_024;
-/// Connections of one shard beyond its bound, to be told so, and for the admin side. Beyond: not accepted until one ends.
+/// Connections beyond a bound of theirs, to be told so, and for the admin side. Beyond: those of a shard are not accepted
+/// until one ends, those of the process or of one address are closed as they come.
 pub const CONNECTIONS_SPARE: usize = 64;
-/// Field lines of one request head. Beyond: 431, as for a head of too many bytes.
+/// Field lines of one request head that an operator may allow at most; and of one answer of an application.
+pub const HEAD_FIELDS_MAX: usize = 256;
 pub const HEAD_FIELDS: usize = 100;
-/// Channels of one connection (`too-many-channels`).
-pub const CHANNELS_PER_CONNECTION: usize = 64;
+/// Channels of one stream that an operator may allow at most: naming n of them takes n^2 / 2 comparisons.
+pub const CHANNELS_PER_CONNECTION_MAX: usize = 256;
 /// Connections flushed in one turn; the rest wait in a FIFO where newer messages coalesce. 1,024 sends are 5 ms.
 pub const FLUSH_CONNECTIONS: usize = 1_024;
 /// Bytes gathered for one connection that has several channels, in one send.

@@ -55,8 +55,8 @@ refusals! {
         "No `channel` parameter."
         "Name at least one channel, as in /events?channel=news.",
     TooManyChannels = 400 "too-many-channels" Keep
-        "More than 64 different `channel` parameters; more than one at `/publish`."
-        "One connection takes at most 64 channels; open a second connection for the rest.",
+        "More different `channel` parameters than `limits.channels_per_connection` (64 by default); more than one at `/publish`."
+        "One connection takes at most 64 channels, if the operator says nothing else; open a second connection for the rest.",
     BadChannelName = 400 "bad-channel-name" Keep
         "A `channel` that is empty, longer than 255 bytes, not UTF-8, or has a control character."
         "A channel name is 1 to 255 bytes of UTF-8 without control characters; percent-encode it in the URL.",
@@ -67,7 +67,8 @@ refusals! {
         "A channel that no rule opens, whether it exists or not."
         "No rule opens this channel to you. The operator opens channels with --public PATTERN or a [[channels]] rule.",
     OriginNotAllowed = 403 "origin-not-allowed" Keep
-        "At `/events`, an `Origin` that is neither allowed nor the request's own host; at `/publish`, any \
+        "At `/events`, an `Origin` that is neither allowed nor the request's own host, or one that is not listed where a cookie \
+         decides; at `/publish`, any \
          `Origin` but the request's own host, or a `Host` that is no loopback name."
         "Pages of this origin may not do this. The operator lists origins with --allowed-origins; publishing over \
          HTTP is for courier's own page at a loopback address.",
@@ -87,7 +88,7 @@ refusals! {
         "A `Content-Length` at `/publish` above `limits.message_bytes`."
         "The body is larger than this resource takes.",
     HeadTooLarge = 431 "head-too-large" Close
-        "A head of more than `limits.head_bytes` bytes, or of more than 100 fields."
+        "A head of more than `limits.head_bytes` bytes, or of more than `limits.head_fields` fields."
         "The request head is too large (8 KiB and 100 fields by default); send fewer cookies or a shorter query.",
     BadRequest = 400 "bad-request" Close
         "Anything else that is no HTTP/1.x head: bare LF or CR, an empty line in front, a folded field, a \

@@ -28,9 +28,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::access::{AllowedOrigins, Rule};
+use crate::access::{AllowedOrigins, Proxies, Rule};
 use crate::base::channel::{BadChannelName, ChannelName};
-use crate::base::limits::{CHANNELS_PER_CONNECTION, Limits};
+use crate::base::limits::{CHANNELS_PER_CONNECTION_MAX, Limits};
 use crate::base::secret::Secret;
 use crate::config::address::ListenAddress;
 use crate::config::error::{ConfigError, Origin};
@@ -69,8 +69,10 @@ pub fn load(
         Invocation::Subscribe { url, channels } => {
             let server = ServerUrl::parse(&url)
                 .map_err(|remedy| ConfigError::value(&Origin::Flag("--url".into()), "url", &url, remedy))?;
-            if channels.len() > CHANNELS_PER_CONNECTION {
-                return Err(ConfigError::new(format!("at most {CHANNELS_PER_CONNECTION} channels at once")));
+            if channels.len() > CHANNELS_PER_CONNECTION_MAX {
+                return Err(ConfigError::new(format!(
+                    "at most {CHANNELS_PER_CONNECTION_MAX} channels at once"
+                )));
             }
             let channels = channels.iter().map(|name| channel_name(name)).collect::<Result<_, _>>()?;
             Ok(Command::Subscribe(SubscribeCommand { server, channels }))
@@ -123,7 +125,7 @@ pub enum PublishPayload {
 #[derive(Debug, PartialEq, Eq)]
 pub struct SubscribeCommand {
     pub server: ServerUrl,
-    /// 1 to 64.
+    /// At least one.
     pub channels: Vec<ChannelName>,
 }
 
@@ -146,6 +148,9 @@ pub struct Config {
     pub shedding: Shedding,
     pub drain_timeout: Duration,
     pub allowed_origins: AllowedOrigins,
+    /// Whether pages of allowed origins may read what their users' cookies open.
+    pub allow_credentials: bool,
+    pub proxies: Proxies,
     /// `None`: by the machine.
     pub shards: Option<usize>,
     /// The CPUs to use, in rising order; `None`: those of the inherited affinity mask.

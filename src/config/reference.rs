@@ -87,6 +87,7 @@ fn values(kind: Kind) -> String {
         Kind::RedisUrl => "URL".into(),
         Kind::Patterns => "patterns".into(),
         Kind::Origins => "origins".into(),
+        Kind::Proxies => "ranges".into(),
         Kind::File => "path".into(),
         Kind::Cpus => "CPU list".into(),
         Kind::Count { least, most } => format!("{least} to {most}"),

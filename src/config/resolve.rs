@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::access::{Access, AllowedOrigins, Pattern, Rule};
+use crate::access::{Access, AllowedOrigins, ForwardedField, Pattern, Proxies, Rule};
 use crate::base::limits::Limits;
 use crate::base::secret::Secret;
 use crate::config::address::ListenAddress;
@@ -41,6 +41,8 @@ pub fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
         },
         drain_timeout: settings.duration(Key::DrainTimeout),
         allowed_origins: origins(settings),
+        allow_credentials: allow_credentials(settings)?,
+        proxies: proxies(settings, &mut warnings),
         shards: settings.optional_count(Key::Shards),
         cpus: cpus(settings),
         reader_cpu: settings.optional_count(Key::ReaderCpu),
@@ -240,8 +242,13 @@ fn reserved_warning(rule: &Rule, origin: &Origin) -> Option<String> {
 fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
     let limits = Limits {
         head_bytes: settings.size(Key::LimitsHeadBytes),
+        head_fields: settings.count(Key::LimitsHeadFields),
         head_timeout: settings.duration(Key::LimitsHeadTimeout),
         idle_timeout: settings.duration(Key::LimitsIdleTimeout),
+        connections: count_or_any(settings, Key::LimitsConnections),
+        connections_per_address: count_or_any(settings, Key::LimitsConnectionsPerAddress),
+        streams_per_user: count_or_any(settings, Key::LimitsStreamsPerUser),
+        accept_rate: settings.count(Key::LimitsAcceptRate),
         connections_per_shard: settings.count(Key::LimitsConnectionsPerShard),
         lag_bytes: settings.size(Key::LimitsLagBytes),
         log_bytes: settings.size(Key::LimitsLogBytes),
@@ -251,6 +258,8 @@ fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
         spill_bytes: settings.size(Key::LimitsSpillBytes),
         history_bytes: settings.size(Key::LimitsHistoryBytes),
         channels: settings.count(Key::LimitsChannels),
+        channels_per_shard: settings.count(Key::LimitsChannelsPerShard),
+        channels_per_connection: settings.count(Key::LimitsChannelsPerConnection),
         message_bytes: settings.size(Key::LimitsMessageBytes),
         broker_memory_bytes: settings.size(Key::LimitsBrokerMemoryBytes),
         broker_clients: settings.count(Key::LimitsBrokerClients),
@@ -269,6 +278,45 @@ fn origins(settings: &Settings) -> AllowedOrigins {
     match settings.value(Key::AllowedOrigins) {
         Value::Origins(origins) => origins.clone(),
         other => unreachable!("the table says these are origins: {other:?}"),
+    }
+}
+
+/// Browsers refuse credentials with `*`, and courier says so at the start.
+fn allow_credentials(settings: &Settings) -> Result<bool, ConfigError> {
+    let is_allowed = settings.choice(Key::AllowCredentials) == "yes";
+    match settings.given(Key::AllowCredentials) {
+        Some(setting) if is_allowed && origins(settings) == AllowedOrigins::Any => {
+            let remedy = "every origin is allowed, and with credentials each has to be meant: list them in \
+                http.allowed_origins, as in https://app.example";
+            Err(ConfigError::value(&setting.origin, "http.allow_credentials", "yes", remedy))
+        }
+        Some(_) | None => Ok(is_allowed),
+    }
+}
+
+fn proxies(settings: &Settings, warnings: &mut Vec<String>) -> Proxies {
+    let field = match settings.choice(Key::ForwardedField) {
+        "forwarded" => ForwardedField::Forwarded,
+        _ => ForwardedField::XForwardedFor,
+    };
+    let trusted = match settings.value(Key::TrustedProxies) {
+        Value::Proxies(trusted) => trusted,
+        other => unreachable!("the table says these are ranges: {other:?}"),
+    };
+    if let Some(setting) = settings.given(Key::TrustedProxies).filter(|_| trusted.trusts_everyone()) {
+        warnings.push(format!(
+            "{}: every address is trusted, so that whoever connects may claim any other; name the proxies' own",
+            setting.origin
+        ));
+    }
+    Proxies { trusted: trusted.clone(), field }
+}
+
+/// Of a count where 0 stands for no bound.
+fn count_or_any(settings: &Settings, key: Key) -> usize {
+    match settings.count(key) {
+        0 => usize::MAX,
+        count => count,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::base::limits::{KIB, MIB};
+use crate::base::limits::{CHANNELS_PER_CONNECTION_MAX, HEAD_FIELDS_MAX, KIB, MIB};
 
 /// One option. A row is found by its key: `Key::row`.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub enum Kind {
     /// Channel patterns.
     Patterns,
     Origins,
+    /// Ranges of addresses.
+    Proxies,
     File,
     /// A list of CPU numbers such as `0-3,8`.
     Cpus,
@@ -117,7 +119,7 @@ impl Group {
 impl Kind {
     /// Whether an option of this kind may be given several times.
     pub const fn is_list(self) -> bool {
-        matches!(self, Self::Addresses | Self::Patterns | Self::Origins)
+        matches!(self, Self::Addresses | Self::Patterns | Self::Origins | Self::Proxies)
     }
 
     /// What stands for the value in `--help`.
@@ -127,6 +129,7 @@ impl Kind {
             Self::RedisUrl => "URL",
             Self::Patterns => "PATTERN",
             Self::Origins => "ORIGIN",
+            Self::Proxies => "RANGE",
             Self::File => "FILE",
             Self::Cpus => "CPUS",
             Self::Count { .. } => "NUMBER",
@@ -247,12 +250,28 @@ options! {
         "How long a stream may last: it ends, with word to come back, after half of this at the earliest; 0s for ever.";
     Shed Some("server.shed"), "server-shed", Limits, Kind::Choice(&["retry", "503"]), Some("retry"),
         "What a client gets whose stream cannot be served now: retry, a stream that ends at once and says when to come back, as browsers need it; or 503 with Retry-After, on which browsers give up.";
+    AllowCredentials Some("http.allow_credentials"), "http-allow-credentials", Limits, Kind::Choice(&["no", "yes"]), Some("no"),
+        "Whether pages of the allowed origins may use the cookies that their users' browsers have for courier's host; not with * for all origins.";
+    TrustedProxies Some("server.trusted_proxies"), "server-trusted-proxies", Limits, Kind::Proxies, Some("none"),
+        "Proxies that are believed when they say for whom they ask, as in 10.0.0.0/8, 192.0.2.1, or unix for whoever comes over a Unix socket; none for nobody. Repeatable, or with commas.";
+    ForwardedField Some("server.forwarded_field"), "server-forwarded-field", Limits, Kind::Choice(&["x-forwarded-for", "forwarded"]), Some("x-forwarded-for"),
+        "The field in which trusted proxies say for whom they ask. The other one is not looked at: a proxy passes on what a client writes there.";
     LimitsHeadBytes Some("limits.head_bytes"), "limits-head-bytes", Limits, size(KIB, 64 * KIB), Some("8KiB"),
         "The longest request head. Beyond: 431.";
+    LimitsHeadFields Some("limits.head_fields"), "limits-head-fields", Limits, count(16, HEAD_FIELDS_MAX), Some("100"),
+        "The most fields of one request head. Beyond: 431.";
     LimitsHeadTimeout Some("limits.head_timeout"), "limits-head-timeout", Limits, duration(100, 300), Some("10s"),
         "How long a request head may take to arrive. Beyond: 408.";
     LimitsIdleTimeout Some("limits.idle_timeout"), "limits-idle-timeout", Limits, duration(100, 3_600), Some("30s"),
         "How long a kept-alive connection may be silent between two requests. Beyond: closed.";
+    LimitsConnections Some("limits.connections"), "limits-connections", Limits, count(0, 1 << 30), Some("0"),
+        "Connections of the process; 0 for as many as its shards take. Beyond: new streams are told to come back later; 64 beyond: closed as they come.";
+    LimitsConnectionsPerAddress Some("limits.connections_per_address"), "limits-connections-per-address", Limits, count(0, 1 << 30), Some("0"),
+        "Connections from one IPv4 address or one /64 of IPv6; of clients behind a trusted proxy, their streams; 0 for any number, since many people may share an address. Beyond: new streams are told to come back later; 64 beyond: closed as they come.";
+    LimitsStreamsPerUser Some("limits.streams_per_user"), "limits-streams-per-user", Limits, count(0, 1 << 30), Some("0"),
+        "Streams of one user, as a way in names them; 0 for any number. Beyond: new streams are told to come back later.";
+    LimitsAcceptRate Some("limits.accept_rate"), "limits-accept-rate", Limits, count(0, 1_000_000), Some("0"),
+        "Connections that one shard accepts in a second, and at once after a pause; 0 for as many as come. Beyond: they wait in the kernel's queue of the listener.";
     LimitsConnectionsPerShard Some("limits.connections_per_shard"), "limits-connections-per-shard", Limits, count(1, 1 << 20), Some("1048576"),
         "Connections of one shard. Beyond: new streams are told to come back later.";
     LimitsLagBytes Some("limits.lag_bytes"), "limits-lag-bytes", Limits, size(4 * KIB, GIB), Some("1MiB"),
@@ -271,6 +290,10 @@ options! {
         "Messages kept for replay, over all channels. Beyond: the channel with the oldest message loses its history.";
     LimitsChannels Some("limits.channels"), "limits-channels", Limits, count(1, 100_000_000), Some("500000"),
         "Channels that courier is subscribed to, or was a moment ago. Beyond: new streams are told to come back later.";
+    LimitsChannelsPerShard Some("limits.channels_per_shard"), "limits-channels-per-shard", Limits, count(1, 100_000_000), Some("500000"),
+        "Channels that clients of one shard are subscribed to. Beyond: new streams of further channels are told to come back later.";
+    LimitsChannelsPerConnection Some("limits.channels_per_connection"), "limits-channels-per-connection", Limits, count(1, CHANNELS_PER_CONNECTION_MAX), Some("64"),
+        "Channels of one stream. Beyond: 400.";
     LimitsMessageBytes Some("limits.message_bytes"), "limits-message-bytes", Limits, size(KIB, 512 * MIB), Some("16MiB"),
         "The longest message that is taken over HTTP or by the embedded broker. Beyond: refused.";
     LimitsBrokerMemoryBytes Some("limits.broker_memory_bytes"), "limits-broker-memory-bytes", Limits, size(64 * KIB, 64 * GIB), Some("64MiB"),

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::access::{AllowedOrigins, BadOrigin, BadPattern, Pattern};
+use crate::access::{AllowedOrigins, BadOrigin, BadPattern, BadRange, Pattern, TrustedProxies};
 use crate::base::channel::ChannelName;
 use crate::base::limits::{KIB, MIB};
 use crate::config::address::ListenAddress;
@@ -19,6 +19,7 @@ pub enum Value {
     RedisUrl(RedisUrl),
     Patterns(Vec<Pattern>),
     Origins(AllowedOrigins),
+    Proxies(TrustedProxies),
     File(PathBuf),
     Cpus(Vec<usize>),
     Count(usize),
@@ -57,6 +58,7 @@ impl Kind {
         match self {
             Self::Addresses => parse_each(texts, ListenAddress::parse).map(Value::Addresses),
             Self::Patterns => parse_each(texts, parse_pattern).map(Value::Patterns),
+            Self::Proxies => parse_proxies(texts).map(Value::Proxies),
             _ => parse_origins(texts).map(Value::Origins),
         }
     }
@@ -74,7 +76,7 @@ impl Kind {
             }
             Self::Size { least, most } => parse_size_in(text, least, most).map(Value::Size),
             Self::Choice(words) => parse_choice(text, words).map(Value::Choice),
-            Self::Addresses | Self::Patterns | Self::Origins => unreachable!("a list"),
+            Self::Addresses | Self::Patterns | Self::Origins | Self::Proxies => unreachable!("a list"),
         }
     }
 }
@@ -153,6 +155,34 @@ fn origin_remedy(bad: BadOrigin) -> String {
                 .into()
         }
         BadOrigin::Port => "the port of an origin is a number, as in http://localhost:3000".into(),
+    }
+}
+
+fn parse_proxies(texts: &[String]) -> Result<TrustedProxies, BadValue> {
+    let ranges = || texts.iter().flat_map(|text| text.split([',', ' '])).filter(|range| !range.is_empty());
+    if ranges().eq(["none"]) {
+        return Ok(TrustedProxies::default());
+    }
+    let parse = |range| {
+        TrustedProxies::parse([range])
+            .map_err(|bad| BadValue { text: String::from(range), remedy: range_remedy(&bad) })
+    };
+    if let Some(bad) = ranges().find_map(|range| parse(range).err()) {
+        return Err(bad);
+    }
+    let remedy = "give at least one range, or none for nobody";
+    let trusted =
+        TrustedProxies::parse(ranges()).ok().filter(|trusted| *trusted != TrustedProxies::default());
+    trusted.ok_or_else(|| BadValue { text: "\"\"".into(), remedy: remedy.into() })
+}
+
+fn range_remedy(bad: &BadRange) -> String {
+    match bad {
+        BadRange::Address => {
+            "a proxy is an address or a range, as in 192.0.2.1 or 10.0.0.0/8, or unix".into()
+        }
+        BadRange::Prefix => "behind the slash is how many bits count: 0 to 32, of IPv6 0 to 128".into(),
+        BadRange::Host(meant) => format!("there are bits behind the prefix; did you mean {meant}?"),
     }
 }
 
@@ -327,6 +357,30 @@ mod tests {
             let bad = Kind::Origins.parse(&[text.to_owned()]).unwrap_err();
             assert_eq!(bad.text, wrong);
             assert!(bad.remedy.contains(remedy), "{text}: {}", bad.remedy);
+        }
+    }
+
+    #[test]
+    fn proxies_are_a_list_of_ranges() {
+        let trusted = TrustedProxies::parse(["10.0.0.0/8", "unix"]).unwrap();
+        assert_eq!(parse(Kind::Proxies, "10.0.0.0/8, unix"), Ok(Value::Proxies(trusted)));
+        assert_eq!(parse(Kind::Proxies, "none"), Ok(Value::Proxies(TrustedProxies::default())));
+        for (text, wrong, remedy) in [
+            (
+                "unix,nginx",
+                "nginx",
+                "a proxy is an address or a range, as in 192.0.2.1 or 10.0.0.0/8, or unix",
+            ),
+            (
+                "10.0.0.0/64",
+                "10.0.0.0/64",
+                "behind the slash is how many bits count: 0 to 32, of IPv6 0 to 128",
+            ),
+            ("10.0.0.1/8", "10.0.0.1/8", "there are bits behind the prefix; did you mean 10.0.0.0/8?"),
+            (",", "\"\"", "give at least one range, or none for nobody"),
+        ] {
+            let bad = Kind::Proxies.parse(&[text.to_owned()]).unwrap_err();
+            assert_eq!((bad.text.as_str(), bad.remedy.as_str()), (wrong, remedy));
         }
     }
 

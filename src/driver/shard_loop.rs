@@ -58,7 +58,8 @@ pub struct ShardLoop {
     owes_bell: bool,
     draining: bool,
     drained: bool,
-    pauses: Pauses,
+    pauses: Told,
+    rests: Told,
     /// When the machine was last told what the calendar says.
     calendar_at: Option<Time>,
     /// Who has asked for slow readers and waits for all shards.
@@ -77,7 +78,8 @@ impl ShardLoop {
             owes_bell: false,
             draining: false,
             drained: false,
-            pauses: Pauses::default(),
+            pauses: Told::default(),
+            rests: Told::default(),
             calendar_at: None,
             waiting: Waiting::default(),
         }
@@ -230,7 +232,21 @@ impl ShardLoop {
     }
 
     async fn rest(&mut self, now: Time) {
-        self.pauses.note(now, self.ring.accept_pauses(), self.parts.index);
+        self.pauses.note(now, self.ring.accept_pauses(), |pauses| {
+            tracing::warn!(
+                shard = self.parts.index.0,
+                pauses,
+                "the kernel has no room for new connections: see fs.file-max and the memory that is left"
+            );
+        });
+        self.parts.counters.cells.accept_rests.set(self.ring.accept_rests());
+        self.rests.note(now, self.ring.accept_rests(), |rests| {
+            tracing::warn!(
+                shard = self.parts.index.0,
+                rests,
+                "as many connections came as limits.accept_rate says: others wait to be accepted"
+            );
+        });
         let Self { parts, ring, draining, waiting, .. } = self;
         let deadline = parts.shard.next_deadline();
         let has_something = || {
@@ -259,15 +275,40 @@ impl ShardLoop {
                     self.parts.shard.handle(now, Input::AdminAnswer { socket, answer });
                 }
                 Output::GiveBackMemory => memory::give_back(),
-                Output::Notice(Notice::TlsOnPlainPort) => warn_of_tls(now),
-                Output::Notice(Notice::Full) => tracing::warn!(
-                    shard = self.parts.index.0,
-                    connections = self.parts.shard.connections(),
-                    "no room for new streams: raise RLIMIT_NOFILE or limits.connections_per_shard, or add shards"
-                ),
+                Output::Notice(notice) => self.warn(now, notice),
                 Output::StopListening => self.ring.stop_listening(),
                 Output::Drained => self.drained = true,
             }
+        }
+    }
+
+    fn warn(&self, now: Time, notice: Notice) {
+        let shard = self.parts.index.0;
+        let connections = self.parts.shard.connections();
+        match notice {
+            Notice::TlsOnPlainPort => warn_of_tls(now),
+            Notice::ShardFull => tracing::warn!(
+                shard,
+                connections,
+                "no room for new streams: raise RLIMIT_NOFILE or limits.connections_per_shard, or add shards"
+            ),
+            Notice::ProcessFull => tracing::warn!(
+                shard,
+                "no room for new streams: as many connections as limits.connections says are open"
+            ),
+            Notice::AddressFull(network) => tracing::warn!(
+                shard,
+                %network,
+                "an address has as many connections as limits.connections_per_address says: if it is a proxy, name it in \
+                 server.trusted_proxies; if many people share it, raise the limit"
+            ),
+            Notice::UserFull => {
+                tracing::warn!(shard, "a user has as many streams as limits.streams_per_user says");
+            }
+            Notice::ChannelsFull => tracing::warn!(
+                shard,
+                "no room for streams of further channels: as many as limits.channels_per_shard says are subscribed to"
+            ),
         }
     }
 
@@ -308,22 +349,19 @@ fn warn_of_tls(now: Time) {
     }
 }
 
-/// Says at most once a minute that accepting had to pause.
+/// What the operator is told of something that is counted, at most once a minute.
 #[derive(Debug, Default)]
-struct Pauses {
-    told: u64,
+struct Told {
+    count: u64,
     next: Time,
 }
 
-impl Pauses {
-    fn note(&mut self, now: Time, pauses: u64, shard: ShardIndex) {
-        if pauses > self.told && now >= self.next {
-            tracing::warn!(
-                shard = shard.0,
-                pauses = pauses - self.told,
-                "the kernel has no room for new connections: see fs.file-max and the memory that is left"
-            );
-            self.told = pauses;
+impl Told {
+    /// Tells how many there have been since it was told last, if any.
+    fn note(&mut self, now: Time, count: u64, tell: impl FnOnce(u64)) {
+        if count > self.count && now >= self.next {
+            tell(count - self.count);
+            self.count = count;
             self.next = now.after(Duration::from_secs(60));
         }
     }

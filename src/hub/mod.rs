@@ -339,6 +339,11 @@ impl Hub {
         self.log_bytes
     }
 
+    /// Whether the shard has the channel already.
+    pub fn has_channel(&self, name: &ChannelName) -> bool {
+        self.names.find(name.as_bytes(), |index| self.channels.at(index).name.as_bytes()).is_some()
+    }
+
     /// The names of the shard's channels, in the order of their keys: for tests that compare it with the router.
     pub fn channel_names(&self) -> impl Iterator<Item = &ChannelName> {
         self.channels.iter().map(|(_, channel)| &channel.name)

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::access::AllowedOrigins;
 use crate::base::refusal::{After, Refusal};
 use crate::protocol::cors;
+use crate::protocol::site::Site;
 use crate::wire::http::{self, Connection, Head, Method, Response, Version};
 use crate::wire::sse;
 
@@ -40,8 +40,8 @@ pub(super) struct Reply<'a> {
 
 impl Exchange {
     /// A request on the web side, where pages of other origins may ask.
-    pub(super) fn web(head: &Head<'_>, origins: &AllowedOrigins) -> Self {
-        Self { cors: cors::fields(origins, head.origin), ..Self::local(head) }
+    pub(super) fn web(head: &Head<'_>, site: &Site) -> Self {
+        Self { cors: cors::fields(site, head.origin), ..Self::local(head) }
     }
 
     /// A request on a side that is not for pages.

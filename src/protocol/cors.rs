@@ -1,21 +1,25 @@
 //! The fields that let pages of other origins read an answer (Fetch standard, "CORS protocol").
 //!
 //! Every answer of the web side has them, errors and preflights too: without them a page cannot tell an error from a
-//! dead network. Never with credentials.
+//! dead network. With credentials only for listed origins, and only if the operator says so.
 
 use crate::access::{AllowedOrigins, is_same_host};
+use crate::protocol::site::Site;
 use crate::wire::http::{self, Head};
 
 /// The field lines of an answer to a request with this origin.
-pub(super) fn fields(origins: &AllowedOrigins, origin: Option<&[u8]>) -> Vec<u8> {
+pub(super) fn fields(site: &Site, origin: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
-    match origins {
+    match &site.origins {
         // The same for every origin, so that caches need not tell them apart.
         AllowedOrigins::Any => http::field("Access-Control-Allow-Origin", "*", &mut out),
         AllowedOrigins::Listed(_) => {
-            let allowed = origin.filter(|origin| origins.allows(origin));
+            let allowed = origin.filter(|origin| site.origins.lists(origin));
             if let Some(origin) = allowed.and_then(|origin| std::str::from_utf8(origin).ok()) {
                 http::field("Access-Control-Allow-Origin", origin, &mut out);
+                if site.allow_credentials {
+                    http::field("Access-Control-Allow-Credentials", "true", &mut out);
+                }
             }
             http::field("Vary", "Origin", &mut out);
         }

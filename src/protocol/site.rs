@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::access::{AllowedOrigins, Credentials, Gate, Grant, Right, Verdict};
+use crate::access::{AllowedOrigins, Credentials, Gate, Grant, Proxies, Right, Verdict};
 use crate::base::channel::{ChannelMode, ChannelName};
-use crate::base::limits::CHANNELS_PER_CONNECTION;
 use crate::base::peer::Peer;
 use crate::base::position::{Epoch, Start};
 use crate::base::refusal::{After, Refusal};
@@ -31,6 +30,12 @@ pub use crate::protocol::answer::Answer;
 pub struct Site {
     pub gate: Gate,
     pub origins: AllowedOrigins,
+    /// Whether pages of listed origins may read answers to requests with cookies.
+    pub allow_credentials: bool,
+    /// Who may say for whom it asks.
+    pub proxies: Proxies,
+    /// The most channels of one stream.
+    pub channels_per_connection: usize,
     /// Whether the demo page and `/publish` exist.
     pub try_out: bool,
     pub demo_page: &'static [u8],
@@ -57,11 +62,13 @@ pub enum Decision {
 /// A stream that may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
-    /// At least one and at most `CHANNELS_PER_CONNECTION`, each once, in the request's order.
+    /// At least one, each once, in the request's order.
     pub channels: Vec<(ChannelName, ChannelMode)>,
     pub format: WireFormat,
     pub start: Start,
     pub grant: Grant,
+    /// Who asked; behind a trusted proxy the one that it names.
+    pub client: Peer,
     /// The complete response head.
     pub head: Vec<u8>,
     /// How the stream is refused if it cannot be served now; none: by its head, a time to come back, and its end.
@@ -102,7 +109,7 @@ impl Site {
     /// The answer to a head that never became one: malformed, too large, too late.
     pub fn refuse(&self, side: Listener, refusal: Refusal) -> Answer {
         let cors = match side {
-            Listener::Web => cors::fields(&self.origins, None),
+            Listener::Web => cors::fields(self, None),
             Listener::Admin | Listener::Broker => Vec::new(),
         };
         Exchange::closing(cors).refuse(refusal)
@@ -110,7 +117,7 @@ impl Site {
 
     fn decide_web(&self, peer: Peer, head: &Head<'_>, epoch: Epoch, now: UnixTime) -> Decision {
         let credentials = self.credentials(peer, head);
-        let exchange = Exchange::web(head, &self.origins);
+        let exchange = Exchange::web(head, self);
         match &*head.path {
             EVENTS => match head.method {
                 Method::Get | Method::Head => match self.open(head, &credentials, epoch, now, &exchange) {
@@ -159,7 +166,7 @@ impl Site {
         if !head.accepts("text", "event-stream") {
             return Err(Refusal::NotAcceptable);
         }
-        let parameters = Parameters::read(head, epoch)?;
+        let parameters = Parameters::read(head, epoch, self.channels_per_connection)?;
         let grant = match self.gate.decide(Right::Subscribe, &parameters.names, credentials, now) {
             Verdict::Granted(grant) => grant,
             Verdict::Refused(refusal) => return Err(refusal),
@@ -173,6 +180,7 @@ impl Site {
             format: parameters.format,
             start: parameters.start,
             grant,
+            client: credentials.client,
             head: exchange.stream_head(),
             busy: match self.shedding {
                 Shedding::Retry => None,
@@ -190,7 +198,7 @@ impl Site {
             cookies: if is_trusted { cookies.clone() } else { SmallVec::new() },
             cookies_withheld: !is_trusted,
             query,
-            client: peer,
+            client: self.proxies.client(peer, head),
         }
     }
 
@@ -267,12 +275,12 @@ struct Parameters {
 }
 
 impl Parameters {
-    fn read(head: &Head<'_>, epoch: Epoch) -> Result<Self, Refusal> {
+    fn read(head: &Head<'_>, epoch: Epoch, channels_max: usize) -> Result<Self, Refusal> {
         let mut parameters = Self { names: SmallVec::new(), format: WireFormat::SseRaw, start: Start::Live };
         let (mut from, mut last) = (None, None);
         for (name, value) in url::pairs(head.query) {
             match &*name {
-                b"channel" => parameters.add_channel(&value)?,
+                b"channel" => parameters.add_channel(&value, channels_max)?,
                 b"format" => parameters.format = format(&value)?,
                 b"last_event_id" | b"lastEventId" if !value.is_empty() => {
                     from = Some(Start::parse(&value, epoch));
@@ -294,12 +302,12 @@ impl Parameters {
     }
 
     /// A channel that is named twice is one subscription.
-    fn add_channel(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    fn add_channel(&mut self, value: &[u8], channels_max: usize) -> Result<(), Refusal> {
         if self.names.iter().any(|name| name.as_bytes() == value) {
             return Ok(());
         }
         let name = ChannelName::parse(value).map_err(|_| Refusal::BadChannelName)?;
-        if self.names.len() == CHANNELS_PER_CONNECTION {
+        if self.names.len() >= channels_max {
             return Err(Refusal::TooManyChannels);
         }
         self.names.push(name);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{Gate, Rules};
+use crate::base::census::Census;
 use crate::base::counters::{ReaderCounters, ShardCounters};
 use crate::base::position::Epoch;
 use crate::base::queue::ShardIndex;
@@ -22,6 +23,9 @@ pub(super) fn site(config: &Config) -> Site {
     Site {
         gate: Gate::new(Rules::new(config.rules.clone())),
         origins: config.allowed_origins.clone(),
+        allow_credentials: config.allow_credentials,
+        proxies: config.proxies.clone(),
+        channels_per_connection: config.limits.channels_per_connection,
         try_out: config.mode == Mode::TryOut,
         demo_page: include_bytes!("../protocol/demo.html"),
         publish_limit: config.limits.message_bytes,
@@ -36,6 +40,7 @@ pub(super) fn shard(
     epoch: Epoch,
     site: &Arc<Site>,
     counters: &Arc<ShardCounters>,
+    census: &Arc<Census>,
     random: &mut Random,
 ) -> ShardOptions {
     ShardOptions {
@@ -48,6 +53,7 @@ pub(super) fn shard(
         // The other half is for those who take their last words slowly.
         drain_window: config.drain_timeout / 2,
         counters: Arc::clone(counters),
+        census: Arc::clone(census),
         seed: random.word(),
     }
 }

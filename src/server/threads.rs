@@ -9,8 +9,10 @@ use std::sync::mpsc::Sender;
 use crossbeam_channel::bounded;
 use glommio::{LocalExecutor, LocalExecutorBuilder};
 
+use crate::base::census::Census;
 use crate::base::counters::{ReaderCounters, ShardCounters};
 use crate::base::limits::{CONNECTIONS_SPARE, CONTROL_ITEMS, Limits, QUEUE_ITEMS};
+use crate::base::number::small;
 use crate::base::position::Epoch;
 use crate::base::queue::ShardIndex;
 use crate::base::random::Random;
@@ -112,6 +114,7 @@ impl Threads {
     /// Starts all shards; the reader's ends of their queues.
     fn start_shards(&mut self, start: &mut Start<'_>) -> Result<Vec<ShardQueue>, StartError> {
         let site = Arc::new(machines::site(start.config));
+        let census = Arc::new(Census::default());
         let survey = Arc::new(Survey::new(self.doorbells[..self.shards()].to_vec()));
         let mut queues = Vec::new();
         for index in (0..).take(self.shards()).map(ShardIndex) {
@@ -125,8 +128,9 @@ impl Threads {
                 counters: Arc::clone(counters),
                 bytes_max: start.config.limits.queue_bytes,
             });
+            let random = &mut start.random;
             let mut options =
-                machines::shard(start.config, index, start.epoch, &site, counters, &mut start.random);
+                machines::shard(start.config, index, start.epoch, &site, counters, &census, random);
             let ring = shard_ring(&start.config.limits, start.descriptors);
             options.limits.connections_per_shard = connections(&start.config.limits, ring.slots);
             let parts = ShardParts {
@@ -149,7 +153,8 @@ impl Threads {
                 cpus: self.placement.cpus(self.placement.shards[index.index()]),
                 reports: start.reports.clone(),
             };
-            thread.start(move |thread| run_shard(thread, parts, ring, sockets))?;
+            let accept_rate = small(start.config.limits.accept_rate);
+            thread.start(move |thread| run_shard(thread, parts, ring, sockets, accept_rate))?;
         }
         Ok(queues)
     }
@@ -340,9 +345,19 @@ impl Thread {
     }
 }
 
-fn run_shard(thread: &Thread, parts: ShardParts, options: RingOptions, sockets: Vec<OwnedFd>) {
+fn run_shard(
+    thread: &Thread,
+    parts: ShardParts,
+    options: RingOptions,
+    sockets: Vec<OwnedFd>,
+    accept_rate: u32,
+) {
     if let Some((executor, mut ring)) = thread.set_up(options, &parts.doorbell) {
         ring.listen(sockets);
+        if accept_rate > 0 {
+            let web = parts.listeners.iter().filter(|&&listener| listener == Listener::Web).count();
+            ring.pace_accepts(accept_rate, web, time::now());
+        }
         executor.run(ShardLoop::new(parts, ring).run());
     }
 }

@@ -6,6 +6,7 @@
 use crate::base::disconnect::Disconnect;
 use crate::base::limits;
 use crate::base::number::small;
+use crate::base::peer::Network;
 use crate::base::queue::Control;
 use crate::base::socket::{Arrival, HangUp, Slot, SocketKey};
 use crate::hub::{Left, NO_SUBSCRIPTION, SubscriptionIndex};
@@ -23,13 +24,16 @@ impl Shard {
         let row = &mut self.rows[slot.index()];
         assert!(row.state == State::Free, "a slot is accepted into only after it was closed");
         row.state = State::Request(self.requests.insert(Request::new(arrival, self.now)).index);
-        row.flags.set(Flags::RECEIVING);
-        let socket = self.key(slot);
-        self.heads.add(self.now, socket);
         self.burst.accepted(self.now);
         self.connections += 1;
         self.counters.cells.connections.set(self.connections);
         self.counters.cells.connections_accepted.add(1);
+        if let Err(reason) = self.arrived(slot, arrival) {
+            return self.disconnect(slot, reason);
+        }
+        self.rows[slot.index()].flags.set(Flags::RECEIVING);
+        let socket = self.key(slot);
+        self.heads.add(self.now, socket);
         self.outputs.push_back(Output::Receive { socket });
     }
 
@@ -148,10 +152,10 @@ impl Shard {
         self.drop_tail(slot);
         let socket = self.key(slot);
         let row = &mut self.rows[slot.index()];
+        row.state = State::Closing;
         if !row.flags.has(Flags::RECEIVING) {
             return self.close(slot);
         }
-        row.state = State::Closing;
         self.outputs.push_back(Output::Shutdown { socket });
     }
 
@@ -162,7 +166,9 @@ impl Shard {
         let socket = self.key(slot);
         let row = &mut self.rows[slot.index()];
         assert!(!row.flags.has(Flags::RECEIVING), "a descriptor is closed after its receive has ended");
+        let network = std::mem::replace(&mut row.network, Network::NONE);
         row.end();
+        self.departed(network);
         self.connections -= 1;
         self.counters.cells.connections.set(self.connections);
         self.outputs.push_back(Output::Close { socket });

@@ -1,9 +1,10 @@
-//! Until when streams were let in: only for those of which that has to be remembered.
+//! As whom and until when streams were let in: only for those of which that has to be remembered.
 //!
 //! Invariant: the set has one entry for each grant that expires, so what has ended costs nothing any more. What is due
 //! is decided by the calendar as it is then: an expiry keeps its meaning when the clock is set.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::access::Grant;
 use crate::base::disconnect::Disconnect;
@@ -23,22 +24,25 @@ pub(super) struct Grants {
 #[derive(Debug)]
 struct Granted {
     socket: SocketKey,
+    user: Option<Arc<str>>,
     expires: Option<UnixTime>,
 }
 
 impl Grants {
-    fn insert(&mut self, socket: SocketKey, grant: &Grant) -> u32 {
-        let expires = grant.expires;
-        let index = self.entries.insert(Granted { socket, expires }).index;
+    fn insert(&mut self, socket: SocketKey, grant: Grant) -> u32 {
+        let Grant { user, expires } = grant;
+        let index = self.entries.insert(Granted { socket, user, expires }).index;
         self.expiries.extend(expires.map(|expires| (expires, index)));
         index
     }
 
-    fn remove(&mut self, index: u32) {
+    /// Whose it was.
+    fn remove(&mut self, index: u32) -> Option<Arc<str>> {
         let granted = self.entries.remove(self.entries.key_at(index)).expect("the row holds the grant");
         if let Some(expires) = granted.expires {
             self.expiries.remove(&(expires, index));
         }
+        granted.user
     }
 
     /// When the next one expires.
@@ -61,8 +65,9 @@ impl Grants {
 }
 
 impl Shard {
-    pub(super) fn remember_grant(&mut self, slot: Slot, grant: &Grant) {
-        if grant.expires.is_some() {
+    /// The grant of a stream that was admitted.
+    pub(super) fn remember_grant(&mut self, slot: Slot, grant: Grant) {
+        if grant != Grant::default() {
             self.rows[slot.index()].grant = self.grants.insert(self.key(slot), grant);
         }
     }
@@ -70,7 +75,8 @@ impl Shard {
     pub(super) fn forget_grant(&mut self, slot: Slot) {
         let grant = std::mem::replace(&mut self.rows[slot.index()].grant, NO_GRANT);
         if grant != NO_GRANT {
-            self.grants.remove(grant);
+            let user = self.grants.remove(grant);
+            user.into_iter().for_each(|user| self.user_left(user));
         }
     }
 

@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 
+use crate::base::peer::Network;
 use crate::base::queue::{Control, Delivery};
 use crate::base::slab::Key;
 use crate::base::socket::{Arrival, HangUp, Slot, SocketKey};
@@ -113,6 +114,30 @@ pub struct AdminAnswer {
 pub enum Notice {
     /// A TLS handshake arrived on a plain port.
     TlsOnPlainPort,
-    /// A stream came when the shard had all the connections that it takes.
-    Full,
+    /// Somebody came when the shard had all the connections that it takes,
+    ShardFull,
+    /// or the process,
+    ProcessFull,
+    /// or an address had; this one for example,
+    AddressFull(Network),
+    /// or when the user had all the streams that it may have,
+    UserFull,
+    /// or the shard had all the channels.
+    ChannelsFull,
+}
+
+impl Notice {
+    pub const KINDS: usize = 6;
+
+    /// What it is one of, below `KINDS`.
+    pub const fn kind(self) -> usize {
+        match self {
+            Self::TlsOnPlainPort => 0,
+            Self::ShardFull => 1,
+            Self::ProcessFull => 2,
+            Self::AddressFull(_) => 3,
+            Self::UserFull => 4,
+            Self::ChannelsFull => 5,
+        }
+    }
 }

@@ -69,9 +69,16 @@ struct Notice {
 }
 
 impl Shard {
+    /// Begins a stream, if there is room for it, and sheds it otherwise. The request is over either way.
     pub(super) fn open_stream(&mut self, slot: Slot, opening: Opening) {
-        let Opening { channels, format, start, grant, head, busy } = opening;
-        self.remember_grant(slot, &grant);
+        if let Err(reason) = self.admit(slot, &opening) {
+            return self.shed_request(slot, opening, reason);
+        }
+        if let State::Request(request) = self.rows[slot.index()].state {
+            self.drop_request(request);
+        }
+        let Opening { channels, format, start, grant, head, busy, .. } = opening;
+        self.remember_grant(slot, grant);
         let mut waiting = Vec::with_capacity(channels.len());
         let mut pending = 0;
         for (name, mode) in channels {

@@ -8,6 +8,7 @@
 //! turn, whatever came; a turn flushes at most [`limits::FLUSH_CONNECTIONS`]; the rest wait in a FIFO where newer
 //! messages coalesce.
 
+mod admission;
 mod burst;
 mod connection;
 mod drain;
@@ -27,6 +28,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::census::Census;
 use crate::base::counters::ShardCounters;
 use crate::base::deadlines::Deadlines;
 use crate::base::limits::{self, Limits};
@@ -44,7 +46,7 @@ use burst::Burst;
 use drain::Drain;
 use grants::Grants;
 use heartbeat::Heartbeat;
-use input::{Input, Output};
+use input::{Input, Notice, Output};
 use joining::Join;
 use request::Request;
 use row::{Flags, Row, State};
@@ -65,6 +67,8 @@ pub struct ShardOptions {
     /// Over how long the ends of streams are spread when the shard stops.
     pub drain_window: Duration,
     pub counters: Arc<ShardCounters>,
+    /// The same for all shards.
+    pub census: Arc<Census>,
     /// For jitter.
     pub seed: u64,
 }
@@ -76,6 +80,7 @@ pub struct Shard {
     site: Arc<Site>,
     limits: Limits,
     counters: Arc<ShardCounters>,
+    census: Arc<Census>,
     random: Random,
     /// By slot. Room for all that there may be is reserved at the start and faulted in as it is used: the table never
     /// moves, so a connection costs its row, and none has to wait while others are copied.
@@ -113,9 +118,8 @@ pub struct Shard {
     lifetimes: Option<Sweep>,
     drain: Drain,
     drain_window: Duration,
-    /// When the operator was last told of TLS on a plain port, and that there are too many connections.
-    tls_noticed: Option<Time>,
-    full_noticed: Option<Time>,
+    /// When the operator was last told of each kind of thing.
+    noticed: [Option<Time>; Notice::KINDS],
     wall_clock: WallClock,
     /// The time that came with the present input, plan or settlement.
     now: Time,
@@ -128,13 +132,24 @@ const CONTROL_RETRY: Duration = Duration::from_millis(1);
 
 impl Shard {
     pub fn new(options: ShardOptions) -> Self {
-        let ShardOptions { index, epoch, site, limits, heartbeat, lifetime, drain_window, counters, seed } =
-            options;
+        let ShardOptions {
+            index,
+            epoch,
+            site,
+            limits,
+            heartbeat,
+            lifetime,
+            drain_window,
+            counters,
+            census,
+            seed,
+        } = options;
         Self {
             index,
             epoch,
             site,
             counters,
+            census,
             random: Random::new(seed),
             rows: Vec::with_capacity(limits.connections_per_shard + limits::CONNECTIONS_SPARE),
             connections: 0,
@@ -168,8 +183,7 @@ impl Shard {
             lifetimes: (!lifetime.is_zero()).then(|| Sweep::new(lifetime / 2, Time::ZERO)),
             drain: Drain::No,
             drain_window,
-            tls_noticed: None,
-            full_noticed: None,
+            noticed: [None; Notice::KINDS],
             wall_clock: WallClock::default(),
             now: Time::ZERO,
             limits,

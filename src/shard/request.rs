@@ -15,7 +15,7 @@ use crate::base::socket::{Arrival, Slot, SocketKey};
 use crate::base::time::Time;
 use crate::protocol::publish::PublishRequest;
 use crate::protocol::site::{AdminRequest, Answer, Decision};
-use crate::wire::http::{self, HeadError};
+use crate::wire::http::{self, HeadBounds, HeadError};
 
 use super::Shard;
 use super::input::{AdminAnswer, Notice, Output};
@@ -128,7 +128,8 @@ impl Shard {
         if entry.buffer.is_empty() {
             return Step::Wait;
         }
-        let read = match http::parse_from(&entry.buffer, entry.scanned, self.limits.head_bytes) {
+        let bounds = HeadBounds { bytes: self.limits.head_bytes, fields: self.limits.head_fields };
+        let read = match http::parse_from(&entry.buffer, entry.scanned, bounds) {
             Ok(Some((head, used))) => {
                 let unix = self.wall_clock.unix(self.now);
                 Ok(Some((self.site.decide(entry.arrival, &head, self.epoch, unix), used)))
@@ -157,18 +158,7 @@ impl Shard {
         entry.scanned = 0;
         match decision {
             Decision::Answer(answer) => self.answer(slot, answer),
-            Decision::Stream(opening) if self.is_draining() => {
-                self.shed_request(slot, opening, Disconnect::Drain);
-                Step::Over
-            }
-            // Connections in progress count, this one among them.
-            Decision::Stream(opening) if self.connections > self.limits.connections_per_shard as u64 => {
-                self.notice(Notice::Full);
-                self.shed_request(slot, opening, Disconnect::ConnectionLimit);
-                Step::Over
-            }
             Decision::Stream(opening) => {
-                self.drop_request(request);
                 self.open_stream(slot, opening);
                 Step::Over
             }
@@ -195,11 +185,8 @@ impl Shard {
         }
     }
 
-    fn notice(&mut self, notice: Notice) {
-        let noticed = match notice {
-            Notice::TlsOnPlainPort => &mut self.tls_noticed,
-            Notice::Full => &mut self.full_noticed,
-        };
+    pub(super) fn notice(&mut self, notice: Notice) {
+        let noticed = &mut self.noticed[notice.kind()];
         if noticed.is_none_or(|at| self.now.since(at) >= NOTICE_INTERVAL) {
             *noticed = Some(self.now);
             self.outputs.push_back(Output::Notice(notice));

@@ -1,7 +1,8 @@
-//! A connection: a row of 28 bytes in a table, not a task. What a connection needs only for a while (the head it is
+//! A connection: a row of 36 bytes in a table, not a task. What a connection needs only for a while (the head it is
 //! sending, the channels it waits for, the unsent rest of a frame) lies in slabs beside, and is gone afterwards.
 
 use crate::base::disconnect::Disconnect;
+use crate::base::peer::Network;
 use crate::base::socket::SocketKey;
 use crate::hub::{NO_SUBSCRIPTION, SubscriptionIndex};
 
@@ -14,6 +15,8 @@ pub(super) struct Row {
     pub(super) tail: u32,
     /// Its grant in the slab of grants, or `NO_GRANT`.
     pub(super) grant: u32,
+    /// Where it comes from, as far as that is counted; `Network::NONE` otherwise.
+    pub(super) network: Network,
     pub(super) state: State,
     /// The heartbeat tick in which it was last written to.
     pub(super) written: u16,
@@ -60,6 +63,8 @@ impl Flags {
     pub(super) const OPENED: Self = Self(32);
     /// A sweep of the lifetimes has come by once.
     pub(super) const AGED: Self = Self(64);
+    /// Its address had more connections than it may have when it came.
+    pub(super) const CROWDED: Self = Self(128);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -91,6 +96,7 @@ impl Row {
             subscriptions: NO_SUBSCRIPTION,
             tail: NO_TAIL,
             grant: NO_GRANT,
+            network: Network::NONE,
             state: State::Free,
             written: 0,
             flags: Flags::NONE,
@@ -103,10 +109,11 @@ impl Row {
         assert!(self.subscriptions == NO_SUBSCRIPTION, "a row that ends has left its channels");
         assert!(self.tail == NO_TAIL, "a row that ends has no tail");
         assert!(self.grant == NO_GRANT, "a row that ends has given back its grant");
+        assert!(self.network == Network::NONE, "a row that ends is no longer counted for its address");
         let generation = (self.generation + 1) % SocketKey::GENERATIONS;
         *self = Self { generation, ..Self::free() };
     }
 }
 
-const _: () = assert!(size_of::<Row>() == 28);
+const _: () = assert!(size_of::<Row>() == 36);
 const _: () = assert!(size_of::<Disconnect>() == 1);

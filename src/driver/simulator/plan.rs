@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
+use crate::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
 use crate::base::channel::SlowMode;
 use crate::base::limits::{HISTORY_AGE, Limits, MIB};
 use crate::base::number::index;
@@ -99,6 +99,9 @@ impl Plan {
         Site {
             gate: Gate::new(self.rules.clone()),
             origins: AllowedOrigins::Any,
+            allow_credentials: false,
+            proxies: Proxies::default(),
+            channels_per_connection: 64,
             try_out: false,
             demo_page: b"",
             publish_limit: 0,

@@ -53,6 +53,7 @@ impl ShardSide {
             lifetime: plan.lifetime,
             drain_window: Duration::from_secs(5),
             counters: Arc::clone(&counters),
+            census: Arc::default(),
             seed: random.word(),
         });
         Self {

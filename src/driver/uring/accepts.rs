@@ -9,6 +9,8 @@
 //! a place for an address belongs to one armed accept at most. Cost: a look at each listener a turn.
 
 use crate::base::number::small;
+use crate::base::time::Time;
+use crate::driver::uring::pace::Pace;
 
 /// The accepts of one ring.
 #[derive(Debug, Default)]
@@ -21,6 +23,12 @@ pub(super) struct Accepts {
     free: u32,
     /// How often an accept had to be paused.
     pauses: u64,
+    /// How fast connections may come, if that is bounded, and on how many listeners, from the first.
+    pace: Option<Pace>,
+    paced: usize,
+    /// How often nothing was armed on those because of that, and whether it is so now.
+    rests: u64,
+    is_resting: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -55,6 +63,30 @@ impl Accepts {
         small(self.listeners.len()) * ARMED_MAX
     }
 
+    /// On the first so many listeners no more connections come in a second, all together, than this.
+    pub(super) fn pace(&mut self, rate: u32, listeners: usize, now: Time) {
+        self.pace = Some(Pace::new(rate, now));
+        self.paced = listeners;
+    }
+
+    /// Time has passed: more may come.
+    pub(super) fn pass(&mut self, now: Time) {
+        let Some(pace) = &mut self.pace else { return };
+        pace.pass(now);
+        let rests = pace.tokens() == 0 && self.armed_paced() == 0;
+        self.rests += u64::from(rests && !self.is_resting);
+        self.is_resting = rests;
+    }
+
+    /// When accepts that rest are to be armed again.
+    pub(super) fn rest_until(&self) -> Option<Time> {
+        self.pace.filter(|_| self.is_resting && self.paced <= self.listeners.len()).map(|pace| pace.next())
+    }
+
+    pub(super) fn rests(&self) -> u64 {
+        self.rests
+    }
+
     /// What comes of accepts that are still armed counts, and none is armed again.
     pub(super) fn stop(&mut self) {
         self.listeners.clear();
@@ -68,6 +100,14 @@ impl Accepts {
     /// A slot has been closed. One that held no socket may be told of too; then more is thought to be free than is.
     pub(super) fn freed_slot(&mut self) {
         self.free = (self.free + 1).min(self.slots);
+    }
+
+    /// A connection has come with this accept.
+    pub(super) fn accepted(&mut self, accept: Order) {
+        self.took_slot();
+        if let Some(pace) = self.pace.as_mut().filter(|_| (accept.listener as usize) < self.paced) {
+            pace.spend();
+        }
     }
 
     /// An accept is no longer in the kernel, and its address has been read.
@@ -120,8 +160,14 @@ impl Accepts {
             return None;
         }
         let share = (self.free / small(self.listeners.len()).max(1)).clamp(1, ARMED_MAX);
+        let may_come = self.pace.is_none_or(|pace| self.armed_paced() < pace.tokens());
+        let from = if may_come { 0 } else { self.paced.min(self.listeners.len()) };
         let wants = |listener: &Listener| !listener.is_paused && listener.armed < share;
-        self.listeners.iter().rposition(wants).map(small)
+        self.listeners[from..].iter().rposition(wants).map(|index| small(from + index))
+    }
+
+    fn armed_paced(&self) -> u32 {
+        self.listeners.iter().take(self.paced).map(|listener| listener.armed).sum()
     }
 }
 
@@ -130,6 +176,8 @@ const ARMED_MAX: u32 = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn accepts(slots: u32, listeners: usize) -> Accepts {
@@ -190,6 +238,29 @@ mod tests {
         accepted(&mut accepts, armed[0]);
         accepts.freed_slot();
         assert_eq!(listeners(&orders(&mut accepts)), [1]);
+    }
+
+    #[test]
+    fn no_more_come_in_a_second_than_the_rate_says_but_on_the_last_listener() {
+        let mut now = Time::from_nanos(1);
+        let mut accepts = accepts(20_000, 2);
+        accepts.pace(2, 1, now);
+        let armed = orders(&mut accepts);
+        assert_eq!(armed.iter().filter(|order| order.listener == 0).count(), 2);
+        for &accept in armed.iter().filter(|order| order.listener == 0) {
+            accepts.accepted(accept);
+            accepts.ended(accept);
+        }
+        let of_last = armed[0];
+        accepts.accepted(of_last);
+        accepts.ended(of_last);
+        assert_eq!(listeners(&orders(&mut accepts)), [1]);
+        accepts.pass(now);
+        assert_eq!(accepts.rest_until(), Some(now.after(Duration::from_millis(500))));
+        now = now.after(Duration::from_millis(500));
+        accepts.pass(now);
+        assert_eq!((accepts.rest_until(), accepts.rests()), (None, 1));
+        assert_eq!(listeners(&orders(&mut accepts)), [0]);
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl Inbox {
         let Completion { token, result, .. } = completion;
         let accept = Order { listener: token.slot, place: token.generation };
         if let Ok(slot) = u32::try_from(result) {
-            self.accepts.took_slot();
+            self.accepts.accepted(accept);
             let peer = self.addresses.peer(accept.place);
             let listener = accept.listener as usize;
             self.events.push_back(Event::Accepted { slot: Slot(slot), listener, peer });

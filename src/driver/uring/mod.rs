@@ -8,6 +8,7 @@
 mod accepts;
 mod addresses;
 pub mod inbox;
+mod pace;
 pub mod ring;
 mod token;
 

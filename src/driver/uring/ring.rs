@@ -149,6 +149,11 @@ impl Ring {
         self.inbox.addresses = Addresses::new(self.inbox.accepts.places());
     }
 
+    /// Accepts no more than so many connections a second on the first so many listeners. Others wait in the kernel's queue.
+    pub fn pace_accepts(&mut self, rate: u32, listeners: usize, now: Time) {
+        self.inbox.accepts.pace(rate, listeners, now);
+    }
+
     /// Ends every accept and closes the listeners.
     pub fn stop_listening(&mut self) {
         for listener in 0..self.listeners.len() {
@@ -164,6 +169,11 @@ impl Ring {
     /// How often an accept was paused because descriptors or memory had run out.
     pub fn accept_pauses(&self) -> u64 {
         self.inbox.accepts.pauses()
+    }
+
+    /// How often accepting rested because as many had come as the pace says.
+    pub fn accept_rests(&self) -> u64 {
+        self.inbox.accepts.rests()
     }
 
     /// Arms a receive that stays armed until the socket hangs up.
@@ -405,6 +415,7 @@ impl Ring {
         for slot in std::mem::take(&mut self.inbox.closes) {
             self.close_slot(slot);
         }
+        self.inbox.accepts.pass(now);
         while let Some(order) = self.inbox.accepts.next_order() {
             self.order_accept(order);
         }
@@ -430,11 +441,8 @@ impl Ring {
     }
 
     fn set_timer(&mut self, deadline: Option<Time>) {
-        let deadline = match (deadline, self.accept_at) {
-            (Some(deadline), Some(accept_at)) => Some(deadline.min(accept_at)),
-            (deadline, accept_at) => deadline.or(accept_at),
-        };
-        let Some(deadline) = deadline else { return };
+        let deadlines = [deadline, self.accept_at, self.inbox.accepts.rest_until()];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
         // An earlier timer than needed is left alone: it fires, and the next wait asks again.
         if self.timer.armed.is_some_and(|armed| armed <= deadline) {
             return;

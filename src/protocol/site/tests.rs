@@ -25,6 +25,9 @@ fn site(origins: &[&str], try_out: bool) -> Site {
     Site {
         gate: Gate::new(Rules::new(rules)),
         origins: AllowedOrigins::parse(origins.iter().copied()).unwrap(),
+        allow_credentials: false,
+        proxies: Proxies::default(),
+        channels_per_connection: 64,
         try_out,
         demo_page: b"<!doctype html>",
         publish_limit: 1_000,

@@ -1,22 +1,26 @@
 //! Streams that were let in for a while.
 
 use super::*;
-use crate::access::Grant;
 use crate::base::channel::{ChannelMode, ChannelName};
+use crate::base::peer::Peer;
 use crate::base::position::Start;
 use crate::base::time::UnixTime;
 use crate::protocol::site::Opening;
 
 /// Opens a stream of the channel `a` that was let in until then.
-fn granted(bench: &mut Bench, slot: u32, expires: UnixTime) -> SocketKey {
+fn granted_until(bench: &mut Bench, slot: u32, expires: UnixTime) -> SocketKey {
+    granted(bench, slot, Grant { user: None, expires: Some(expires) })
+}
+
+/// Opens a stream of the channel `a` that was let in like this.
+pub(super) fn granted(bench: &mut Bench, slot: u32, grant: Grant) -> SocketKey {
     let socket = bench.accept(slot);
-    let State::Request(request) = bench.shard.rows[slot as usize].state else { panic!("no request") };
-    bench.shard.drop_request(request);
     let opening = Opening {
         channels: vec![(ChannelName::parse(b"a").unwrap(), ChannelMode::default())],
         format: WireFormat::SseRaw,
         start: Start::Live,
-        grant: Grant { user: None, expires: Some(expires) },
+        grant,
+        client: Peer::Unknown,
         head: b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
         busy: None,
     };
@@ -37,7 +41,7 @@ fn tick(bench: &mut Bench, seconds: u64) {
 fn a_stream_whose_grant_expires_gets_what_it_is_owed_and_is_told_so() {
     let mut bench = Bench::new();
     bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
-    granted(&mut bench, 0, UnixTime::from_secs(1_010));
+    granted_until(&mut bench, 0, UnixTime::from_secs(1_010));
     let channel = bench.asked("a").0;
     bench.join_all(1);
     tick(&mut bench, 9);
@@ -58,7 +62,7 @@ fn a_stream_whose_grant_expires_gets_what_it_is_owed_and_is_told_so() {
 fn a_stream_that_still_waits_to_open_expires_too() {
     let mut bench = Bench::new();
     bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
-    granted(&mut bench, 0, UnixTime::from_secs(1_001));
+    granted_until(&mut bench, 0, UnixTime::from_secs(1_001));
     tick(&mut bench, 1);
     assert!(bench.body(0).contains("event: courier-expired\n"));
     assert_eq!(bench.shard.leftovers(), 0);
@@ -68,8 +72,8 @@ fn a_stream_that_still_waits_to_open_expires_too() {
 fn the_calendar_decides_when_a_grant_expires_also_after_it_was_set() {
     let mut bench = Bench::new();
     bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
-    granted(&mut bench, 0, UnixTime::from_secs(1_010));
-    granted(&mut bench, 1, UnixTime::from_secs(5_000));
+    granted_until(&mut bench, 0, UnixTime::from_secs(1_010));
+    granted_until(&mut bench, 1, UnixTime::from_secs(5_000));
     bench.join_all(1);
     bench.input(Input::Calendar(UnixTime::from_secs(900)));
     tick(&mut bench, 20);
@@ -85,7 +89,7 @@ fn the_calendar_decides_when_a_grant_expires_also_after_it_was_set() {
 fn nothing_is_kept_of_a_grant_whose_stream_has_ended() {
     let mut bench = Bench::new();
     bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
-    let socket = granted(&mut bench, 0, UnixTime::from_secs(1_010));
+    let socket = granted_until(&mut bench, 0, UnixTime::from_secs(1_010));
     bench.join_all(1);
     bench.input(Input::HungUp { socket, cause: HangUp::Reset });
     assert_eq!(bench.shard.leftovers(), 0);

@@ -1,5 +1,6 @@
 //! The whole machine against a driver in a few lines.
 
+mod admission;
 mod burst;
 mod drain;
 mod grants;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 
 use super::input::{AdminAnswer, Send, SendOutcome, Unsent};
 use super::*;
-use crate::access::{Access, AllowedOrigins, Gate, Pattern, Rule, Rules};
+use crate::access::{Access, AllowedOrigins, Gate, Grant, Pattern, Proxies, Rule, Rules};
 use crate::base::disconnect::Disconnect;
 use crate::base::position::Position;
 use crate::base::queue::{
@@ -51,6 +52,9 @@ impl Bench {
         let site = Site {
             gate: Gate::new(Rules::new(vec![rule])),
             origins: AllowedOrigins::Any,
+            allow_credentials: false,
+            proxies: Proxies::default(),
+            channels_per_connection: 64,
             try_out: true,
             demo_page: b"<html>",
             publish_limit: 1_000,
@@ -66,6 +70,7 @@ impl Bench {
             lifetime: Duration::ZERO,
             drain_window: Duration::ZERO,
             counters: Arc::default(),
+            census: Arc::default(),
             seed: 1,
         };
         change(&mut options);
@@ -128,7 +133,11 @@ impl Bench {
     }
 
     fn accept_on(&mut self, slot: u32, listener: Listener) -> SocketKey {
-        self.input(Input::Accepted { slot: Slot(slot), arrival: Arrival::on(listener) });
+        self.accept_from(slot, Arrival::on(listener))
+    }
+
+    fn accept_from(&mut self, slot: u32, arrival: Arrival) -> SocketKey {
+        self.input(Input::Accepted { slot: Slot(slot), arrival });
         self.shard.key(Slot(slot))
     }
 

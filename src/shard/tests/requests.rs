@@ -103,7 +103,7 @@ fn a_stream_beyond_the_bound_of_connections_is_told_to_come_back_and_one_that_ha
     assert!(body.starts_with("retry: ") && !body.contains("id: "), "{body}");
     assert_eq!(bench.body(3), "<html>", "a short answer has room to spare");
     assert_eq!(bench.disconnects(Disconnect::ConnectionLimit), 1);
-    assert_eq!(bench.outputs[0], "Notice(Full)");
+    assert_eq!(bench.outputs[0], "Notice(ShardFull)");
     for socket in [first, bench.shard.key(Slot(2)), page] {
         bench.input(Input::HungUp { socket, cause: HangUp::Closed });
     }

@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 
 use smallvec::SmallVec;
 
-use crate::base::limits::HEAD_FIELDS;
+use crate::base::limits::{HEAD_FIELDS, HEAD_FIELDS_MAX};
 use crate::base::refusal::Refusal;
 use crate::wire::http::accept;
 use crate::wire::url;
@@ -42,6 +42,9 @@ pub struct Head<'a> {
     pub authorization: Option<&'a [u8]>,
     /// The lines of the Cookie field, in order.
     pub cookies: SmallVec<[&'a [u8]; 1]>,
+    /// The lines of the fields in which proxies say for whom they ask, in order.
+    pub x_forwarded_for: SmallVec<[&'a [u8]; 1]>,
+    pub forwarded: SmallVec<[&'a [u8]; 1]>,
     pub access_control_request_method: Option<&'a [u8]>,
     pub access_control_request_headers: Option<&'a [u8]>,
     /// The lines of the Accept field, in order.
@@ -91,20 +94,35 @@ impl From<Refusal> for HeadError {
     }
 }
 
+/// How long a head may be. Beyond: 431.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadBounds {
+    pub bytes: usize,
+    /// At most [`HEAD_FIELDS_MAX`].
+    pub fields: usize,
+}
+
+impl HeadBounds {
+    /// So many bytes, and as many fields as usual.
+    pub const fn of(bytes: usize) -> Self {
+        Self { bytes, fields: HEAD_FIELDS }
+    }
+}
+
 /// The head at the front of `bytes` and its length; none if it is not complete yet.
 pub fn parse(bytes: &[u8], head_bytes_max: usize) -> Result<Option<(Head<'_>, usize)>, HeadError> {
-    parse_from(bytes, 0, head_bytes_max)
+    parse_from(bytes, 0, HeadBounds::of(head_bytes_max))
 }
 
 /// As [`parse`]; the first `seen` of the bytes were there at an earlier call that found the head incomplete.
 pub fn parse_from(
     bytes: &[u8],
     seen: usize,
-    head_bytes_max: usize,
+    bounds: HeadBounds,
 ) -> Result<Option<(Head<'_>, usize)>, HeadError> {
     refuse_other_protocols(bytes)?;
-    let Some(length) = find_end(bytes, seen, head_bytes_max)? else { return Ok(None) };
-    let head = parse_complete(&bytes[..length])?;
+    let Some(length) = find_end(bytes, seen, bounds.bytes)? else { return Ok(None) };
+    let head = parse_complete(&bytes[..length], bounds.fields)?;
     Ok(Some((head, length)))
 }
 
@@ -137,10 +155,10 @@ fn find_end(bytes: &[u8], seen: usize, head_bytes_max: usize) -> Result<Option<u
     if bytes.len() >= head_bytes_max { Err(Refusal::HeadTooLarge.into()) } else { Ok(None) }
 }
 
-fn parse_complete(bytes: &[u8]) -> Result<Head<'_>, Refusal> {
-    let mut fields = [const { MaybeUninit::uninit() }; HEAD_FIELDS];
+fn parse_complete(bytes: &[u8], fields_max: usize) -> Result<Head<'_>, Refusal> {
+    let mut fields = [const { MaybeUninit::uninit() }; HEAD_FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(bytes, &mut fields) {
+    match request.parse_with_uninit_headers(bytes, &mut fields[..fields_max]) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         // The blank line is there, so httparse either ends at it or finds a mistake; anything else is in doubt.
         Ok(httparse::Status::Complete(_) | httparse::Status::Partial) => return Err(Refusal::BadRequest),
@@ -184,6 +202,8 @@ fn parse_complete(bytes: &[u8]) -> Result<Head<'_>, Refusal> {
         last_event_id: fields.last_event_id,
         authorization: fields.authorization,
         cookies: fields.cookies,
+        x_forwarded_for: fields.x_forwarded_for,
+        forwarded: fields.forwarded,
         access_control_request_method: fields.request_method,
         access_control_request_headers: fields.request_headers,
         accept: fields.accept,
@@ -274,6 +294,8 @@ struct Fields<'a> {
     last_event_id: Option<&'a [u8]>,
     authorization: Option<&'a [u8]>,
     cookies: SmallVec<[&'a [u8]; 1]>,
+    x_forwarded_for: SmallVec<[&'a [u8]; 1]>,
+    forwarded: SmallVec<[&'a [u8]; 1]>,
     request_method: Option<&'a [u8]>,
     request_headers: Option<&'a [u8]>,
     accept: SmallVec<[&'a [u8]; 2]>,
@@ -297,6 +319,8 @@ impl<'a> Fields<'a> {
             6 if is("accept") => self.accept.push(value),
             6 if is("origin") => once(&mut self.origin, value)?,
             6 if is("expect") => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            9 if is("forwarded") => self.forwarded.push(value),
+            15 if is("x-forwarded-for") => self.x_forwarded_for.push(value),
             10 if is("connection") => self.take_connection(value),
             13 if is("last-event-id") => self.last_event_id = Some(value),
             13 if is("authorization") => once(&mut self.authorization, value)?,

@@ -5,10 +5,11 @@
 //! long its body is.
 
 mod accept;
+pub mod forwarded;
 mod head;
 mod reply;
 mod response;
 
-pub use head::{Head, HeadError, Method, Version, parse, parse_from};
+pub use head::{Head, HeadBounds, HeadError, Method, Version, parse, parse_from};
 pub use reply::{Reply, ReplyError, ReplyReader};
 pub use response::{Connection, Response, encode, encode_stream_head, field, reason};

@@ -21,7 +21,7 @@ fn refusal(bytes: impl AsRef<[u8]>) -> Refusal {
 fn parse_in_pieces(bytes: &[u8], cuts: impl Iterator<Item = usize>) -> String {
     let mut seen = 0;
     for cut in cuts.chain([bytes.len()]) {
-        match parse_from(&bytes[..cut], seen, MAX) {
+        match parse_from(&bytes[..cut], seen, HeadBounds::of(MAX)) {
             Ok(None) => seen = cut,
             outcome => return format!("{outcome:?}"),
         }
