@@ -86,6 +86,7 @@ fn head_and_decision(bencher: Bencher<'_, '_>) {
         channels_per_connection: 64,
         try_out: false,
         demo_page: b"",
+        admin_token: None,
         publish_limit: 1_024,
         retry: Duration::from_secs(2),
         shedding: Shedding::Retry,

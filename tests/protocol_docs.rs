@@ -54,6 +54,7 @@ fn head() -> String {
         channels_per_connection: 64,
         try_out: false,
         demo_page: b"",
+        admin_token: None,
         publish_limit: 0,
         retry: Duration::from_secs(2),
         shedding: Shedding::Retry,

@@ -22,7 +22,7 @@ use courier::base::counters::ReaderCounters;
 use courier::base::limits::Limits;
 use courier::base::position::Epoch;
 use courier::base::queue::{
-    Control, Delivery, GapReason, JoinOutcome, PublishOutcome, Replayed, ShardIndex, Since,
+    Control, Delivery, GapReason, JoinOutcome, Publication, PublishOutcome, Replayed, ShardIndex, Since,
 };
 use courier::base::secret::Secret;
 use courier::base::slab::Key;
@@ -45,7 +45,7 @@ fn messages_reach_the_shard_and_survive_a_killed_connection() {
 
     driver.publish("news", "one\r\ntwo");
     driver.wait("the message", |seen| seen.messages == [(0, b"one\r\ntwo".to_vec())]);
-    driver.wait("the answer", |seen| seen.published == [PublishOutcome::Accepted]);
+    driver.wait("the answer", |seen| is_accepted(&seen.published));
 
     assert_eq!(redis.client().say("CLIENT KILL TYPE pubsub"), Reply::Integer(1));
     driver.wait("down", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Down { .. })));
@@ -197,7 +197,7 @@ fn a_redis_that_goes_away_and_comes_back_is_subscribed_again() {
     redis.kill();
     driver.wait("down", |seen| seen.notices.iter().any(|notice| matches!(notice, Notice::Down { .. })));
     driver.publish("a", "lost");
-    driver.wait("the refusal", |seen| seen.published == [PublishOutcome::Unavailable]);
+    driver.wait("the refusal", |seen| seen.published == [PublishOutcome::Unavailable { taken: 0 }]);
     redis.restart();
     driver.wait("the gaps", |seen| seen.gaps.len() == 2);
     driver.wait("up again", |seen| {
@@ -288,7 +288,7 @@ impl Driver {
 
     /// The link that is asked may take a moment longer than the one that hears.
     fn wait_until_it_can_ask(&mut self) {
-        while self.seen.published.pop() != Some(PublishOutcome::Accepted) {
+        while !self.seen.published.pop().is_some_and(|outcome| is_accepted(&[outcome])) {
             self.publish("nobody", "x");
             self.wait("an answer", |seen| !seen.published.is_empty());
         }
@@ -298,8 +298,10 @@ impl Driver {
         self.input(Input::Control(Control::Publish {
             shard: ShardIndex(0),
             connection: SocketKey { slot: Slot(0), generation: 0 },
-            name: ChannelName::parse(name.as_bytes()).unwrap(),
-            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            messages: vec![Publication {
+                name: ChannelName::parse(name.as_bytes()).unwrap(),
+                payload: Bytes::copy_from_slice(payload.as_bytes()),
+            }],
         }));
     }
 
@@ -404,6 +406,10 @@ impl Seen {
             Delivery::Upstream(_) => {}
         }
     }
+}
+
+fn is_accepted(outcomes: &[PublishOutcome]) -> bool {
+    matches!(outcomes, [PublishOutcome::Accepted(placed)] if placed.len() == 1)
 }
 
 fn options(redis: &Redis) -> RedisOptions {

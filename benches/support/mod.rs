@@ -253,6 +253,7 @@ impl Side {
             channels_per_connection: 64,
             try_out: false,
             demo_page: b"",
+            admin_token: None,
             publish_limit: 1_024,
             retry: Duration::from_secs(2),
             shedding: Shedding::Retry,

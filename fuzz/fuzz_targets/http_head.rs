@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use courier::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
-use courier::base::position::Epoch;
-use courier::base::queue::PublishOutcome;
+use courier::base::position::{Epoch, Position};
+use courier::base::queue::{Placed, PublishOutcome};
 use courier::base::socket::{Arrival, Listener};
 use courier::base::time::UnixTime;
 use courier::protocol::site::{Decision, Shedding, Site};
@@ -32,7 +34,8 @@ fuzz_target!(|input: (u16, &[u8])| {
             assert!(length <= bytes.len().min(HEAD_BYTES_MAX));
             assert!(bytes[..length].ends_with(b"\r\n\r\n"));
             for side in [Listener::Web, Listener::Admin] {
-                check(site.decide(Arrival::on(side), &head, Epoch(10), UnixTime::from_secs(0)));
+                let decision = site.decide(Arrival::on(side), &head, Epoch(10), UnixTime::from_secs(0));
+                check(decision, &bytes[length..]);
             }
         }
         Err(HeadError::Refused(refusal)) => check_answer(&site.refuse(Listener::Web, refusal).bytes),
@@ -40,7 +43,8 @@ fuzz_target!(|input: (u16, &[u8])| {
     }
 });
 
-fn check(decision: Decision) {
+/// `rest` is what follows the head: a body, if it wants one.
+fn check(decision: Decision, rest: &[u8]) {
     match decision {
         Decision::Stream(opening) => {
             assert!((1..=64).contains(&opening.channels.len()));
@@ -49,9 +53,16 @@ fn check(decision: Decision) {
         Decision::Answer(answer) => check_answer(&answer.bytes),
         Decision::Publish(request) => {
             assert!(request.length <= site().publish_limit);
-            check_answer(&request.answer(PublishOutcome::Accepted).bytes);
-            check_answer(&request.answer(PublishOutcome::Unavailable).bytes);
             check_answer(&request.answer_unread().bytes);
+            match request.with_body(&site(), Bytes::copy_from_slice(rest), UnixTime::from_secs(0)) {
+                Ok(publishing) => {
+                    let placed = publishing.messages.iter().map(|_| Placed::At(Position(7))).collect();
+                    for outcome in [PublishOutcome::Accepted(placed), PublishOutcome::Unavailable { taken: 0 }] {
+                        check_answer(&publishing.pending.answer(Epoch(10), &outcome).bytes);
+                    }
+                }
+                Err(answer) => check_answer(&answer.bytes),
+            }
         }
         Decision::Admin(request) => check_answer(&request.answer(200, "text/plain", b"fine\n").bytes),
     }
@@ -70,7 +81,8 @@ fn check_answer(bytes: &[u8]) {
 
 fn site() -> Site {
     let rule = |pattern| {
-        Rule::new(Pattern::parse(pattern).expect("the pattern is well-formed"), Access::public())
+        let pattern = Pattern::parse(pattern).expect("the pattern is well-formed");
+        Rule { publish: Access::public(), ..Rule::new(pattern, Access::public()) }
     };
     Site {
         gate: Gate::new(Rules::new(vec![rule("a*"), rule("[b-d]?")])),
@@ -80,6 +92,7 @@ fn site() -> Site {
         channels_per_connection: 64,
         try_out: true,
         demo_page: b"page",
+        admin_token: None,
         publish_limit: 100,
         retry: Duration::from_secs(2),
         shedding: Shedding::Retry,

@@ -109,6 +109,7 @@ cells! {
         invalid_utf8: Counter "Messages in which invalid UTF-8 was replaced by U+FFFD.",
         envelopes_plain: Counter "Messages of an envelope channel that were no envelope and were delivered as they are.",
         heartbeats: Counter "Heartbeats sent.",
+        messages_published: Counter "Messages that came over HTTP and that Redis or the embedded broker took.",
     }
 }
 

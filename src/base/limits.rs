@@ -50,6 +50,10 @@ pub struct Limits {
     pub channels_per_connection: usize,
     /// Payload bytes of one published message, over HTTP or in the embedded broker. Beyond: 413, or Redis's error.
     pub message_bytes: usize,
+    /// Messages a second that one shard takes over HTTP on the web side. Beyond: 429.
+    pub publish_rate: usize,
+    /// The same of one user, or of one address (IPv6: /64) of nobody in particular.
+    pub publish_rate_per_client: usize,
     /// Keys and values of the embedded broker. Beyond: `-OOM`.
     pub broker_memory_bytes: usize,
     /// Clients of the embedded broker. Beyond: `-ERR max number of clients reached`.
@@ -79,6 +83,8 @@ impl Default for Limits {
             channels_per_shard: 500_000,
             channels_per_connection: 64,
             message_bytes: 16 * MIB,
+            publish_rate: 10_000,
+            publish_rate_per_client: 50,
             broker_memory_bytes: 64 * MIB,
             broker_clients: 1_000,
         }
@@ -147,6 +153,17 @@ pub const SUBSCRIBES_IN_FLIGHT: usize = 4;
 /// Commands with replies that Redis has not answered yet, and bytes of those it has not taken. Beyond: refused.
 pub const ASK_COMMANDS: usize = 4_096;
 pub const ASK_BYTES: usize = 32 * MIB;
+/// Clients of a shard whose rate of publishing is remembered, those that were quiet for a second aside. Beyond: others wait.
+pub const PUBLISHERS: usize = 65_536;
+/// Messages that clients publish with one request, as a batch. Beyond: refused.
+pub const PUBLISH_BATCH: usize = 256;
+/// Messages that clients publish and that are looked for among those that Redis hands out. Beyond: their clients are not
+/// told which ids they have.
+pub const PUBLISHES_WATCHED: usize = 1_024;
+/// How long after Redis has taken a message it may take to come back. Beyond: its client is not told which id it has.
+pub const PUBLISH_HEARD_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client whose message could not be handed on is told to wait.
+pub const PUBLISH_RETRY: Duration = Duration::from_secs(1);
 /// RESP: nesting, elements of one aggregate and bytes of one bulk from an upstream Redis.
 pub const RESP_DEPTH: usize = 8;
 pub const RESP_ELEMENTS: usize = 1_048_576;
@@ -173,6 +190,8 @@ pub const LOG_LINES: usize = 4_096;
 /// Bytes of the configuration file, and of the file with the Redis password.
 pub const CONFIG_FILE_BYTES: usize = MIB;
 pub const PASSWORD_FILE_BYTES: usize = 4 * KIB;
+/// The shortest secret that an operator may choose for courier, where nothing slows down who guesses.
+pub const SECRET_BYTES_LEAST: usize = 16;
 
 pub const KIB: usize = 1_024;
 pub const MIB: usize = 1_024 * KIB;

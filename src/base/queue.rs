@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::base::channel::ChannelName;
 use crate::base::position::Position;
@@ -234,19 +235,35 @@ impl GapReason {
     }
 }
 
-/// What became of a message that a client published through a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What became of the messages that a client published through a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     pub connection: SocketKey,
     pub outcome: PublishOutcome,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishOutcome {
-    /// The broker took it.
-    Accepted,
-    /// There is no upstream at present, or it refused.
-    Unavailable,
+    /// The upstream took every message; where they stand, in the order in which they were given.
+    Accepted(SmallVec<[Placed; 1]>),
+    /// There is no upstream at present, or it refused: so many of the messages it is known to have taken all the same.
+    Unavailable { taken: usize },
+}
+
+/// Where a published message stands in the reader's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// Here: the event that it is has this id.
+    At(Position),
+    /// Behind this position, if it is heard here at all.
+    Behind(Position),
+}
+
+/// A message that a client publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    pub name: ChannelName,
+    pub payload: Bytes,
 }
 
 /// From one shard to the reader.
@@ -256,8 +273,8 @@ pub enum Control {
     Join { shard: ShardIndex, channel: ChannelKey, name: ChannelName, connection: SocketKey, since: Since },
     /// The shard has no subscription of this channel left and has dropped the key.
     Leave { shard: ShardIndex, channel: ChannelKey, name: ChannelName },
-    /// Publish, and answer with one [`Published`].
-    Publish { shard: ShardIndex, connection: SocketKey, name: ChannelName, payload: Bytes },
+    /// Publish these in their order, at least one, and answer with one [`Published`].
+    Publish { shard: ShardIndex, connection: SocketKey, messages: Vec<Publication> },
 }
 
 impl Control {
@@ -289,7 +306,17 @@ impl Delivery {
             Self::Batch(batch) => batch.queue_bytes(),
             Self::Joined(joined) => size_of::<Self>() + joined.replay_bytes(),
             Self::Gap(gap) => size_of::<Self>() + gap.channels.len() * size_of::<(ChannelKey, Position)>(),
-            Self::Published(_) | Self::Upstream(_) => size_of::<Self>(),
+            Self::Published(published) => size_of::<Self>() + published.placed_bytes(),
+            Self::Upstream(_) => size_of::<Self>(),
+        }
+    }
+}
+
+impl Published {
+    fn placed_bytes(&self) -> usize {
+        match &self.outcome {
+            PublishOutcome::Accepted(placed) => placed.len() * size_of::<Placed>(),
+            PublishOutcome::Unavailable { .. } => 0,
         }
     }
 }

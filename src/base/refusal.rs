@@ -52,7 +52,7 @@ pub enum After {
 
 refusals! {
     MissingChannel = 400 "missing-channel" Keep
-        "No `channel` parameter."
+        "No `channel` parameter, at `/publish` unless the body is a batch."
         "Name at least one channel, as in /events?channel=news.",
     TooManyChannels = 400 "too-many-channels" Keep
         "More different `channel` parameters than `limits.channels_per_connection` (64 by default); more than one at `/publish`."
@@ -63,15 +63,22 @@ refusals! {
     BadParameter = 400 "bad-parameter" Keep
         "A `format` other than `raw`, `event` and `json`; a `history` that is no whole number."
         "A query parameter has a value that is not one of those listed in the documentation.",
+    BadBatch = 400 "bad-batch" Keep
+        "A batch at `/publish` that is not right as a whole; nothing of it is published."
+        "The body is no batch of messages.",
+    AdminToken = 401 "admin-token" Keep
+        "`POST /publish` on the admin side without the token of `admin.token`, with another one, or where none is given."
+        "Publishing here needs Authorization: Bearer with the token that the operator has put into admin.token_file; \
+         without one, nobody may.",
     ChannelNotOpen = 403 "channel-not-open" Keep
         "A channel that no rule opens, whether it exists or not."
         "No rule opens this channel to you. The operator opens channels with --public PATTERN or a [[channels]] rule.",
     OriginNotAllowed = 403 "origin-not-allowed" Keep
-        "At `/events`, an `Origin` that is neither allowed nor the request's own host, or one that is not listed where a cookie \
-         decides; at `/publish`, any \
+        "An `Origin` that is neither allowed nor the request's own host, or one that is not listed where a cookie \
+         decides; at `/publish` in try-out, any \
          `Origin` but the request's own host, or a `Host` that is no loopback name."
-        "Pages of this origin may not do this. The operator lists origins with --allowed-origins; publishing over \
-         HTTP is for courier's own page at a loopback address.",
+        "Pages of this origin may not do this. The operator lists origins with --allowed-origins; in try-out \
+         publishing is for courier's own page at a loopback address.",
     NotFound = 404 "not-found" Keep
         "A path at which nothing is served."
         "Nothing is served here. Event streams are at /events?channel=NAME.",
@@ -87,6 +94,9 @@ refusals! {
     PayloadTooLarge = 413 "payload-too-large" Close
         "A `Content-Length` at `/publish` above `limits.message_bytes`."
         "The body is larger than this resource takes.",
+    PublishRate = 429 "publish-rate" Keep
+        "Messages at `/publish` of the web side beyond `limits.publish_rate` or `limits.publish_rate_per_client`."
+        "Messages come faster than may be published here; go on after the time that Retry-After gives.",
     HeadTooLarge = 431 "head-too-large" Close
         "A head of more than `limits.head_bytes` bytes, or of more than `limits.head_fields` fields."
         "The request head is too large (8 KiB and 100 fields by default); send fewer cookies or a shorter query.",
@@ -117,6 +127,6 @@ refusals! {
         "A stream that cannot be served now, where `server.shed` is `503`."
         "This stream cannot be served now; come back after the time that Retry-After gives.",
     Unavailable = 503 "unavailable" Keep
-        "`POST /publish` while there is no upstream, or when it refused the message."
-        "The message could not be handed to Redis; try again.",
+        "`POST /publish` while Redis cannot be asked, or when it refused a message."
+        "The message could not be handed to Redis, or it is not known whether it was; try again.",
 }

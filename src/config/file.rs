@@ -127,6 +127,7 @@ impl Source<'_> {
     pub(super) fn written(&self, kind: Kind, value: &Spanned<DeValue<'_>>) -> String {
         match value.get_ref().as_str() {
             Some(text) => shown(kind, text),
+            None if kind == Kind::Secret => shown(kind, ""),
             None => {
                 self.text.get(value.span()).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
             }

@@ -12,7 +12,7 @@ use crate::config::PublishPayload;
 use crate::config::error::ConfigError;
 use crate::config::nearest::nearest;
 use crate::config::settings::Flags;
-use crate::config::table::{Group, Key, Row, TABLE};
+use crate::config::table::{Group, Key, Kind, Row, TABLE};
 
 /// What a command line says, not looked at any further.
 #[derive(Debug)]
@@ -90,13 +90,18 @@ pub fn command() -> clap::Command {
         .subcommand(subscribe_command());
     for group in Group::ALL {
         for row in group.rows() {
-            command = command.arg(argument(row).help_heading(group.heading()).hide(group == Group::Limits));
+            command = command.arg(argument(row).help_heading(group.heading()).hide(is_hidden(row)));
         }
     }
     command
         .arg(switch(PRINT_CONFIG, "Show every option's value and where it came from, and exit."))
         .arg(switch(CHECK_CONFIG, "Say whether the configuration is right, and exit."))
         .args([help_flag(), version_flag()].map(|flag| flag.help_heading(Group::General.heading())))
+}
+
+/// Help shall stay short; and of a secret, its file is the better place.
+fn is_hidden(row: &Row) -> bool {
+    row.group == Group::Limits || row.kind == Kind::Secret
 }
 
 /// clap's own, but a member of the group of general options; disabling clap's holds for the subcommands too.

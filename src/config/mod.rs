@@ -136,6 +136,8 @@ pub struct Config {
     /// The web side; at least one.
     pub listen: Vec<ListenAddress>,
     pub admin: ListenAddress,
+    /// Who shows it may publish on the admin side.
+    pub admin_token: Option<Secret>,
     pub upstream: Upstream,
     /// In the order of the file, then the `--public` patterns; the first match decides.
     pub rules: Vec<Rule>,

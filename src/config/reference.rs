@@ -68,6 +68,8 @@ fn example_value(row: &Row) -> String {
         Key::RedisUrl => "redis://127.0.0.1:6379",
         Key::RedisPasswordFile => "/run/secrets/redis-password",
         Key::BrokerPasswordFile => "/run/secrets/broker-password",
+        Key::AdminToken => "a-text-of-16-characters-or-more",
+        Key::AdminTokenFile => "/run/secrets/courier-admin-token",
         Key::Cpus => "0-3",
         Key::Shards => "4",
         _ => "0",
@@ -85,6 +87,7 @@ fn values(kind: Kind) -> String {
         Kind::Address => "address".into(),
         Kind::Addresses => "addresses".into(),
         Kind::RedisUrl => "URL".into(),
+        Kind::Secret => "text".into(),
         Kind::Patterns => "patterns".into(),
         Kind::Origins => "origins".into(),
         Kind::Proxies => "ranges".into(),
@@ -133,6 +136,8 @@ const EXAMPLE_CHANNELS: &str = "
 # Who may listen to which channels. The first row that matches decides; a channel that no row matches is refused.
 # match is a Redis glob; it never matches names that start with __ or courier:, which are opened by exact name only.
 # access is \"public\" (everyone) or \"closed\" (nobody: takes names out of a wider row that follows).
+# publish is who may publish over HTTP (POST /publish), in the same words; nobody if it is left out. It does not bind the
+# application, which publishes in Redis or on the admin side.
 # history is how much is kept for those who come back; whichever bound is reached first drops the oldest message.
 # payload is \"raw\" (the message is the event's data) or \"envelope\" (a JSON object with data, event, id and retry).
 # slow is what happens to a client that reads too slowly: \"disconnect\" (it resumes by its last id) or \"latest\" (it is
@@ -145,6 +150,7 @@ const EXAMPLE_CHANNELS: &str = "
 #[[channels]]
 #match = \"news.*\"
 #access = \"public\"
+#publish = \"closed\"
 #history = {history}
 #payload = \"raw\"
 #slow = \"disconnect\"
@@ -179,6 +185,7 @@ const PAGE_CHANNELS: &str = "
 [[channels]]
 match = \"news.*\"      # a Redis glob
 access = \"public\"     # public: everyone may listen; closed: nobody
+publish = \"closed\"    # who may publish over HTTP, in the same words; closed if it is left out
 history = {history}
 payload = \"raw\"       # raw: the message is the event's data; envelope: a JSON object {data, event, id, retry}
 slow = \"disconnect\"   # disconnect: a slow reader is closed and resumes by its id; latest: it skips, told of a gap
@@ -187,6 +194,10 @@ slow = \"disconnect\"   # disconnect: a slow reader is closed and resumes by its
 The first row that matches a channel decides; a channel that no row matches is refused. `--public PATTERN` adds a row
 `access = \"public\"` behind those of the file, with what a row has that says no more. A pattern never matches names that start with `__` or
 `courier:`; those are opened by their exact name only, with a warning.
+
+`publish` is who may publish in the channel with `POST /publish` of the web side; while no row lets anybody, there is no such
+resource. It does not bind the application, which publishes in Redis, in the embedded broker, or with
+`POST /publish` of the admin side: see [publishing](../guide/publishing.md).
 
 `history` is what courier keeps of each channel, in memory, for clients that come back or ask for what was: at most so
 many messages, payload bytes, and so old. Whichever bound is reached first drops the oldest message; the newest stays

@@ -10,7 +10,7 @@ use crate::config::error::{ConfigError, Origin};
 use crate::config::redis_url::RedisUrl;
 use crate::config::settings::Settings;
 use crate::config::table::Key;
-use crate::config::value::{Value, show_size};
+use crate::config::value::{Value, parse_secret, show_size};
 use crate::config::{BrokerConfig, Config, Mode, RedisConfig, Upstream};
 use crate::driver::files;
 use crate::driver::log::{LogFormat, LogLevel};
@@ -29,6 +29,7 @@ pub fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
         mode,
         listen: settings.addresses(Key::ServerListen),
         admin: settings.address(Key::AdminListen),
+        admin_token: secret(settings, Key::AdminToken, Key::AdminTokenFile, &mut warnings)?,
         upstream,
         rules: rules(mode, settings, &mut warnings),
         limits: limits(settings)?,
@@ -161,6 +162,40 @@ fn password(settings: &Settings, key: Key) -> Result<Option<Secret>, ConfigError
     files::read_password(path).map(Some).map_err(wrong)
 }
 
+/// A secret that is given as it is or in a file.
+fn secret(
+    settings: &Settings,
+    inline: Key,
+    file: Key,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Secret>, ConfigError> {
+    let in_file = match (password(settings, file)?, file_setting(settings, file)) {
+        (Some(secret), Some((path, origin))) => {
+            let path = path.display().to_string();
+            let wrong = |remedy| ConfigError::value(origin, &file.row().name(), &path, remedy);
+            Some(parse_secret(secret.reveal()).map_err(wrong)?)
+        }
+        _ => None,
+    };
+    let Some(setting) = settings.given(inline) else { return Ok(in_file) };
+    let name = file.row().name();
+    if in_file.is_some() {
+        let remedy = format!("{} is given too; give one of them", name);
+        return Err(ConfigError::at(&setting.origin, remedy));
+    }
+    if let Origin::Flag(flag) = &setting.origin {
+        warnings.push(format!(
+            "{flag}: everyone on this machine can read it in the list of processes; put it into a file ({name}) or into \
+             {}",
+            inline.row().variable()
+        ));
+    }
+    match &setting.value {
+        Value::Secret(secret) => Ok(Some(secret.clone())),
+        other => unreachable!("the table says that this is a secret: {other:?}"),
+    }
+}
+
 fn file_setting(settings: &Settings, key: Key) -> Option<(&Path, &Origin)> {
     settings.given(key).and_then(|setting| match &setting.value {
         Value::File(path) => Some((path.as_path(), &setting.origin)),
@@ -261,6 +296,8 @@ fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
         channels_per_shard: settings.count(Key::LimitsChannelsPerShard),
         channels_per_connection: settings.count(Key::LimitsChannelsPerConnection),
         message_bytes: settings.size(Key::LimitsMessageBytes),
+        publish_rate: settings.count(Key::LimitsPublishRate),
+        publish_rate_per_client: settings.count(Key::LimitsPublishRatePerClient),
         broker_memory_bytes: settings.size(Key::LimitsBrokerMemoryBytes),
         broker_clients: settings.count(Key::LimitsBrokerClients),
     };

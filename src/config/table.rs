@@ -41,6 +41,8 @@ pub enum Kind {
     /// At least one listening address.
     Addresses,
     RedisUrl,
+    /// A text that is never shown; not in `--help`, where its file is.
+    Secret,
     /// Channel patterns.
     Patterns,
     Origins,
@@ -127,6 +129,7 @@ impl Kind {
         match self {
             Self::Address | Self::Addresses => "ADDRESS",
             Self::RedisUrl => "URL",
+            Self::Secret => "SECRET",
             Self::Patterns => "PATTERN",
             Self::Origins => "ORIGIN",
             Self::Proxies => "RANGE",
@@ -224,7 +227,11 @@ options! {
         "How long stopping may take. In the first half streams are told one by one to come back; then half-sent messages are finished.";
 
     AdminListen Some("admin.listen"), "admin", Admin, Kind::Address, Some("127.0.0.1:8081"),
-        "Where /metrics, /livez, /readyz, /stats and /slow are.";
+        "Where /metrics, /livez, /readyz, /stats and /slow are, and the application's POST /publish.";
+    AdminToken Some("admin.token"), "admin-token", Admin, Kind::Secret, None,
+        "What POST /publish on the admin side must show as Authorization: Bearer, to publish in any channel. A file is the better place.";
+    AdminTokenFile Some("admin.token_file"), "admin-token-file", Admin, Kind::File, None,
+        "A file with that token.";
     LogLevel Some("log.level"), "log-level", Admin, Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"),
         "The least severe events that are logged.";
     LogFormat Some("log.format"), "log-format", Admin, Kind::Choice(&["text", "json"]), Some("text"),
@@ -296,6 +303,10 @@ options! {
         "Channels of one stream. Beyond: 400.";
     LimitsMessageBytes Some("limits.message_bytes"), "limits-message-bytes", Limits, size(KIB, 512 * MIB), Some("16MiB"),
         "The longest message that is taken over HTTP or by the embedded broker. Beyond: refused.";
+    LimitsPublishRate Some("limits.publish_rate"), "limits-publish-rate", Limits, count(1, 1_000_000), Some("10000"),
+        "Messages a second that one shard takes over HTTP from clients. Beyond: 429 with Retry-After. The admin side is not limited.";
+    LimitsPublishRatePerClient Some("limits.publish_rate_per_client"), "limits-publish-rate-per-client", Limits, count(1, 1_000_000), Some("50"),
+        "The same of one user, or of one address (IPv6: /64) if it is nobody in particular; a second's worth may come at once.";
     LimitsBrokerMemoryBytes Some("limits.broker_memory_bytes"), "limits-broker-memory-bytes", Limits, size(64 * KIB, 64 * GIB), Some("64MiB"),
         "Keys and values of the embedded broker. Beyond: -OOM.";
     LimitsBrokerClients Some("limits.broker_clients"), "limits-broker-clients", Limits, count(1, 100_000), Some("1000"),

@@ -330,7 +330,8 @@ fn the_example_file_is_a_configuration_that_changes_nothing() {
     let uncommented = uncommented
         .replace("listen = \"127.0.0.1:6380\"", "")
         .replace("password_file = \"/run/secrets/redis-password\"", "")
-        .replace("password_file = \"/run/secrets/broker-password\"", "");
+        .replace("password_file = \"/run/secrets/broker-password\"", "")
+        .replace("token_file = \"/run/secrets/courier-admin-token\"", "");
     let file = TemporaryFile::new("example.toml", &uncommented);
     let config = serve(&format!("courier --config {}", file.path()), &[]);
     assert_eq!(config.limits, Limits::default());

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::access::{AllowedOrigins, BadOrigin, BadPattern, BadRange, Pattern, TrustedProxies};
 use crate::base::channel::ChannelName;
-use crate::base::limits::{KIB, MIB};
+use crate::base::limits::{KIB, MIB, SECRET_BYTES_LEAST};
+use crate::base::secret::Secret;
 use crate::config::address::ListenAddress;
 use crate::config::redis_url::RedisUrl;
 use crate::config::table::{CPU_MAX, Kind};
@@ -17,6 +18,7 @@ pub enum Value {
     Address(ListenAddress),
     Addresses(Vec<ListenAddress>),
     RedisUrl(RedisUrl),
+    Secret(Secret),
     Patterns(Vec<Pattern>),
     Origins(AllowedOrigins),
     Proxies(TrustedProxies),
@@ -67,6 +69,7 @@ impl Kind {
         match self {
             Self::Address => ListenAddress::parse(text).map(Value::Address),
             Self::RedisUrl => RedisUrl::parse(text).map(Value::RedisUrl),
+            Self::Secret => parse_secret(text).map(Value::Secret),
             Self::File if text.is_empty() => Err("the path is empty".into()),
             Self::File => Ok(Value::File(PathBuf::from(text))),
             Self::Cpus => parse_cpus(text).map(Value::Cpus),
@@ -101,8 +104,11 @@ pub fn show_size(bytes: usize) -> String {
     }
 }
 
-/// A value as an error line or a page shows it: without the password that a URL may carry.
+/// A value as an error line or a page shows it: without what is secret about it.
 pub fn shown(kind: Kind, text: &str) -> String {
+    if kind == Kind::Secret {
+        return "***".into();
+    }
     if kind != Kind::RedisUrl {
         return text.to_owned();
     }
@@ -117,6 +123,14 @@ pub fn shown(kind: Kind, text: &str) -> String {
 
 fn parse_each<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, BadValue> {
     texts.iter().map(|text| parse(text).map_err(|remedy| BadValue { text: text.clone(), remedy })).collect()
+}
+
+/// A secret that may be worth guessing at is not a short one.
+pub fn parse_secret(text: &str) -> Result<Secret, String> {
+    if text.len() < SECRET_BYTES_LEAST {
+        return Err(format!("at least {SECRET_BYTES_LEAST} characters, as openssl rand -hex 32 makes them"));
+    }
+    Ok(Secret::new(text.to_owned()))
 }
 
 /// A Redis glob over channel names, or what is wrong with it.

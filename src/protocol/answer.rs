@@ -93,10 +93,19 @@ impl Exchange {
 
     /// A refusal of what may be had later, with when to ask again.
     pub(super) fn refuse_for_now(&self, refusal: Refusal, retry: Duration) -> Answer {
+        self.refuse_for_now_with(refusal, retry, refusal.detail())
+    }
+
+    pub(super) fn refuse_for_now_with(&self, refusal: Refusal, retry: Duration, detail: &str) -> Answer {
         let mut fields = Vec::new();
         let seconds = retry.as_millis().div_ceil(1_000);
         http::field("Retry-After", &seconds.to_string(), &mut fields);
-        self.problem(refusal, refusal.detail(), &fields)
+        self.problem(refusal, detail, &fields)
+    }
+
+    /// A refusal of what needs a token of the operator's.
+    pub(super) fn refuse_token(&self, refusal: Refusal) -> Answer {
+        self.problem(refusal, refusal.detail(), b"WWW-Authenticate: Bearer\r\n")
     }
 
     /// The answer to OPTIONS, preflight or not.

@@ -30,7 +30,11 @@ pub(super) fn fields(site: &Site, origin: Option<&[u8]>) -> Vec<u8> {
 /// The further field lines of an answer to a preflight.
 pub(super) fn preflight_fields(methods: &str, out: &mut Vec<u8>) {
     http::field("Access-Control-Allow-Methods", methods, out);
-    http::field("Access-Control-Allow-Headers", "last-event-id, cache-control, authorization", out);
+    http::field(
+        "Access-Control-Allow-Headers",
+        "last-event-id, cache-control, authorization, content-type",
+        out,
+    );
     // The longest that browsers honour (Chromium: two hours).
     http::field("Access-Control-Max-Age", "7200", out);
 }

@@ -10,6 +10,7 @@ use crate::base::queue::GapReason;
 
 pub mod admin;
 mod answer;
+mod batch;
 mod cors;
 pub mod publish;
 pub mod site;

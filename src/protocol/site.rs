@@ -13,6 +13,7 @@ use crate::base::channel::{ChannelMode, ChannelName};
 use crate::base::peer::Peer;
 use crate::base::position::{Epoch, Start};
 use crate::base::refusal::{After, Refusal};
+use crate::base::secret::Secret;
 use crate::base::socket::{Arrival, Listener};
 use crate::base::time::UnixTime;
 use crate::protocol::WireFormat;
@@ -36,8 +37,10 @@ pub struct Site {
     pub proxies: Proxies,
     /// The most channels of one stream.
     pub channels_per_connection: usize,
-    /// Whether the demo page and `/publish` exist.
+    /// Whether the demo page exists; and `/publish`, for nobody but it.
     pub try_out: bool,
+    /// Who shows it may publish on the admin side.
+    pub admin_token: Option<Secret>,
     pub demo_page: &'static [u8],
     /// The longest body of a publish, in bytes.
     pub publish_limit: usize,
@@ -100,7 +103,7 @@ impl Site {
     pub fn decide(&self, arrival: Arrival, head: &Head<'_>, epoch: Epoch, now: UnixTime) -> Decision {
         match arrival.listener {
             Listener::Web => self.decide_web(arrival.peer, head, epoch, now),
-            Listener::Admin => decide_admin(head),
+            Listener::Admin => self.decide_admin(head),
             // No HTTP is spoken there; whoever asks all the same finds nothing.
             Listener::Broker => Decision::Answer(Exchange::local(head).refuse(Refusal::NotFound)),
         }
@@ -135,11 +138,9 @@ impl Site {
                 Method::Options => Decision::Answer(exchange.preflight(PAGE_METHODS)),
                 Method::Post | Method::Other => Decision::Answer(exchange.refuse_method(PAGE_METHODS)),
             },
-            PUBLISH if self.try_out => match head.method {
-                Method::Post => match publish::decide(self, head, &credentials, now, &exchange) {
-                    Ok(request) => Decision::Publish(request),
-                    Err(answer) => Decision::Answer(answer),
-                },
+            PUBLISH if self.takes_messages() => match head.method {
+                Method::Post => publish::decide(self, head, &credentials, now, &exchange)
+                    .map_or_else(Decision::Answer, Decision::Publish),
                 Method::Options => Decision::Answer(exchange.preflight(PUBLISH_METHODS)),
                 Method::Get | Method::Head | Method::Other => {
                     Decision::Answer(exchange.refuse_method(PUBLISH_METHODS))
@@ -149,6 +150,42 @@ impl Site {
             _ if self.try_out => Decision::Answer(exchange.refuse_with(Refusal::NotFound, NOT_FOUND_TRY_OUT)),
             _ => Decision::Answer(exchange.refuse(Refusal::NotFound)),
         }
+    }
+
+    fn decide_admin(&self, head: &Head<'_>) -> Decision {
+        let exchange = Exchange::local(head);
+        let page = match &*head.path {
+            b"/metrics" => AdminPage::Metrics,
+            b"/livez" => AdminPage::Live,
+            b"/readyz" | b"/healthz" => AdminPage::Ready,
+            b"/stats" => AdminPage::Stats,
+            b"/slow" => match limit(head.query) {
+                Some(limit) => AdminPage::Slow { limit },
+                None => return Decision::Answer(exchange.refuse_with(Refusal::BadParameter, BAD_LIMIT)),
+            },
+            PUBLISH => {
+                return match head.method {
+                    Method::Post => publish::decide_admin(self, head, &exchange)
+                        .map_or_else(Decision::Answer, Decision::Publish),
+                    Method::Options => Decision::Answer(exchange.preflight(PUBLISH_METHODS)),
+                    Method::Get | Method::Head | Method::Other => {
+                        Decision::Answer(exchange.refuse_method(PUBLISH_METHODS))
+                    }
+                };
+            }
+            b"*" => return Decision::Answer(exchange.preflight(ALL_METHODS)),
+            _ => return Decision::Answer(exchange.refuse_with(Refusal::NotFound, NOT_FOUND_ADMIN)),
+        };
+        match head.method {
+            Method::Get | Method::Head => Decision::Admin(AdminRequest { page, exchange }),
+            Method::Options => Decision::Answer(exchange.preflight(PAGE_METHODS)),
+            Method::Post | Method::Other => Decision::Answer(exchange.refuse_method(PAGE_METHODS)),
+        }
+    }
+
+    /// Whether anybody may publish on the web side.
+    fn takes_messages(&self) -> bool {
+        self.try_out || self.gate.rules.rows().iter().any(|rule| !rule.publish.ways().is_empty())
     }
 
     /// Whether a stream may begin, after all checks.
@@ -231,27 +268,6 @@ impl AdminRequest {
     pub fn answer(&self, status: u16, content_type: &str, body: &[u8]) -> Answer {
         let fields = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
         self.exchange.answer(&Reply { status, content_type: Some(content_type), fields, body })
-    }
-}
-
-fn decide_admin(head: &Head<'_>) -> Decision {
-    let exchange = Exchange::local(head);
-    let page = match &*head.path {
-        b"/metrics" => AdminPage::Metrics,
-        b"/livez" => AdminPage::Live,
-        b"/readyz" | b"/healthz" => AdminPage::Ready,
-        b"/stats" => AdminPage::Stats,
-        b"/slow" => match limit(head.query) {
-            Some(limit) => AdminPage::Slow { limit },
-            None => return Decision::Answer(exchange.refuse_with(Refusal::BadParameter, BAD_LIMIT)),
-        },
-        b"*" => return Decision::Answer(exchange.preflight(PAGE_METHODS)),
-        _ => return Decision::Answer(exchange.refuse_with(Refusal::NotFound, NOT_FOUND_ADMIN)),
-    };
-    match head.method {
-        Method::Get | Method::Head => Decision::Admin(AdminRequest { page, exchange }),
-        Method::Options => Decision::Answer(exchange.preflight(PAGE_METHODS)),
-        Method::Post | Method::Other => Decision::Answer(exchange.refuse_method(PAGE_METHODS)),
     }
 }
 
@@ -341,8 +357,8 @@ const PUBLISH_METHODS: &str = "POST, OPTIONS";
 const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST";
 const NOT_FOUND_TRY_OUT: &str = "Nothing is served here. The demo page is at /, event streams are at \
     /events?channel=NAME, and POST /publish?channel=NAME publishes.";
-const NOT_FOUND_ADMIN: &str =
-    "Nothing is served here. The admin side serves /metrics, /livez, /readyz, /healthz, /stats and /slow.";
+const NOT_FOUND_ADMIN: &str = "Nothing is served here. The admin side serves /metrics, /livez, /readyz, /healthz, /stats and /slow, and \
+    takes POST /publish.";
 const BAD_LIMIT: &str = "limit is a whole number from 1 to 1000.";
 const _: () = assert!(SLOW_MAX == 1_000, "the sentence above says so");
 

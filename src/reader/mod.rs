@@ -25,14 +25,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::access::Rules;
 use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::limits::{BROKER_BUFFER_BYTES, BROKER_OUTPUT_BYTES, Limits};
-use crate::base::position::Epoch;
-use crate::base::queue::{Control, Delivery, PublishOutcome, ShardIndex};
+use crate::base::position::{Epoch, Position};
+use crate::base::queue::{Control, Delivery, Placed, Publication, PublishOutcome, ShardIndex};
 pub use crate::base::secret::Secret;
 use crate::base::socket::SocketKey;
 use crate::base::time::{Time, WallClock};
@@ -41,7 +41,6 @@ use crate::reader::channels::Waiter;
 use crate::reader::input::{Input, Output};
 use crate::reader::redis::Redis;
 pub use crate::reader::redis::ask::Answered;
-use crate::reader::redis::ask::Asker;
 use crate::reader::relay::Relay;
 use crate::reader::sockets::Sockets;
 use crate::wire::resp::command::Command;
@@ -168,7 +167,7 @@ impl Reader {
     /// embedded broker, which is asked directly. Answers wait until they are taken: as many as were asked for.
     pub fn ask(&mut self, command: &Command, caller: u64) {
         match &mut self.source {
-            Source::Redis(redis) => redis.ask(command, Asker::Caller(caller), &mut self.relay),
+            Source::Redis(redis) => redis.ask(command, caller, &mut self.relay),
             Source::Embedded(_) => self.relay.answered(Answered { caller, reply: None }),
         }
     }
@@ -252,9 +251,8 @@ fn handle_redis(
         }
         Input::HungUp { socket, cause } => redis.hung_up(now, socket, cause, relay),
         Input::Writable { socket } => redis.writable(socket),
-        Input::Control(Control::Publish { shard, connection, name, payload }) => {
-            let channel = Bytes::copy_from_slice(name.as_bytes());
-            redis.ask(&Command::Publish { channel, payload }, Asker::Publisher { shard, connection }, relay);
+        Input::Control(Control::Publish { shard, connection, messages }) => {
+            redis.publish(shard, connection, &messages, relay);
         }
         Input::Control(control) => change_routes(relay, now, control),
         Input::Tick => {
@@ -283,10 +281,16 @@ fn handle_embedded(
         }
         Input::HungUp { socket, cause } => broker.hung_up(socket, cause),
         Input::Writable { socket } => broker.writable(socket),
-        Input::Control(Control::Publish { shard, connection, name, payload }) => {
-            broker.publish(name.as_bytes(), &payload);
-            relay_published(broker, relay, now);
-            relay.published(shard, connection, PublishOutcome::Accepted);
+        Input::Control(Control::Publish { shard, connection, messages }) => {
+            let mut placed = SmallVec::new();
+            for Publication { name, payload } in messages {
+                let before = relay.last_position();
+                broker.publish(name.as_bytes(), &payload);
+                let position = take_published(broker, relay, now);
+                placed.push(position.map_or(Placed::Behind(before), Placed::At));
+            }
+            relay.finish_read(now);
+            relay.published(shard, connection, PublishOutcome::Accepted(placed));
         }
         Input::Control(control) => {
             change_routes(relay, now, control);
@@ -324,11 +328,18 @@ fn change_relayed(broker: &mut Broker, relay: &mut Relay, now: Time) {
 
 /// What the broker's clients published, in order.
 fn relay_published(broker: &mut Broker, relay: &mut Relay, now: Time) {
+    take_published(broker, relay, now);
+    relay.finish_read(now);
+}
+
+/// The same within a read; returns where the last of them stands, if anyone wants it.
+fn take_published(broker: &mut Broker, relay: &mut Relay, now: Time) -> Option<Position> {
+    let mut last = None;
     for message in broker.published() {
-        relay.message(now, message.channel, message.payload);
+        last = relay.message(now, message.channel, message.payload).map(|(_, position)| position);
     }
     broker.clear_published();
-    relay.finish_read(now);
+    last
 }
 
 fn broker(options: EmbeddedOptions, limits: &Limits, counters: Arc<ReaderCounters>) -> Broker {

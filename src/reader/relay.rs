@@ -149,22 +149,39 @@ impl Relay {
         }
     }
 
-    /// A message from the upstream.
+    /// A message from the upstream; its channel and position, if anyone wants it.
     // Hot: once per message; one hash of the name, one copy into the history, one into what the shards share.
-    pub(super) fn message(&mut self, now: Time, name: &[u8], payload: &[u8]) {
+    pub(super) fn message(
+        &mut self,
+        now: Time,
+        name: &[u8],
+        payload: &[u8],
+    ) -> Option<(ChannelId, Position)> {
         if !self.acknowledged.is_empty() {
             self.settle(now);
         }
-        let Some(id) = self.channels.find(name) else { return };
+        let id = self.channels.find(name)?;
         match self.channels.state(id) {
             State::Live | State::Lingering | State::Unsubscribing { .. } => {}
             // Still of the subscription before, whose end is under way: not of the one that is awaited.
-            State::Subscribing { .. } | State::Resubscribing { .. } | State::Forbidden { .. } => return,
+            State::Subscribing { .. } | State::Resubscribing { .. } | State::Forbidden { .. } => return None,
         }
         let position = self.sequence.take();
         self.counters.cells.messages_received.add(1);
         self.history.append(id, position, now, payload);
         self.router.route(id, position, payload);
+        Some((id, position))
+    }
+
+    /// The channel, if every message of it comes.
+    pub(super) fn heard_channel(&self, name: &ChannelName) -> Option<ChannelId> {
+        let id = self.channels.find(name.as_bytes())?;
+        matches!(self.channels.state(id), State::Live | State::Lingering).then_some(id)
+    }
+
+    /// The position that was given last.
+    pub(super) fn last_position(&self) -> Position {
+        self.sequence.last()
     }
 
     /// The upstream answered.

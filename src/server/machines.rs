@@ -27,6 +27,7 @@ pub(super) fn site(config: &Config) -> Site {
         proxies: config.proxies.clone(),
         channels_per_connection: config.limits.channels_per_connection,
         try_out: config.mode == Mode::TryOut,
+        admin_token: config.admin_token.clone(),
         demo_page: include_bytes!("../protocol/demo.html"),
         publish_limit: config.limits.message_bytes,
         retry: config.retry,

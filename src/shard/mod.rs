@@ -19,6 +19,7 @@ pub mod input;
 mod joining;
 pub mod laggards;
 mod merge;
+mod publishers;
 mod request;
 mod row;
 mod sweep;
@@ -48,6 +49,7 @@ use grants::Grants;
 use heartbeat::Heartbeat;
 use input::{Input, Notice, Output};
 use joining::Join;
+use publishers::Publishers;
 use request::Request;
 use row::{Flags, Row, State};
 use sweep::Sweep;
@@ -92,6 +94,7 @@ pub struct Shard {
     requests: Slab<Request>,
     /// Bytes of all request bodies that are being received.
     body_bytes: usize,
+    publishers: Publishers,
     joins: Slab<Join>,
     grants: Grants,
     tails: Tails,
@@ -161,6 +164,7 @@ impl Shard {
             }),
             requests: Slab::default(),
             body_bytes: 0,
+            publishers: Publishers::new(&limits),
             joins: Slab::default(),
             grants: Grants::default(),
             tails: Tails::default(),
@@ -282,7 +286,7 @@ impl Shard {
             Delivery::Batch(batch) => self.batch(&batch),
             Delivery::Joined(joined) => self.joined(joined),
             Delivery::Gap(gap) => self.gap(&gap),
-            Delivery::Published(published) => self.published(published),
+            Delivery::Published(published) => self.published(&published),
             Delivery::Upstream(reach) => self.upstream = reach,
         }
         self.counters.cells.log_bytes.set(self.hub.log_bytes() as u64);

@@ -9,16 +9,17 @@ use bytes::Bytes;
 
 use crate::base::disconnect::Disconnect;
 use crate::base::limits::KIB;
-use crate::base::queue::{Control, Published};
+use crate::base::queue::{Control, PublishOutcome, Published};
 use crate::base::refusal::{After, Refusal};
 use crate::base::socket::{Arrival, Slot, SocketKey};
 use crate::base::time::Time;
-use crate::protocol::publish::PublishRequest;
+use crate::protocol::publish::{PendingAnswer, PublishRequest, Publisher, Publishing};
 use crate::protocol::site::{AdminRequest, Answer, Decision};
 use crate::wire::http::{self, HeadBounds, HeadError};
 
 use super::Shard;
 use super::input::{AdminAnswer, Notice, Output};
+use super::publishers::Client;
 use super::row::{Flags, NO_TAIL, State};
 
 #[derive(Debug)]
@@ -42,7 +43,7 @@ enum Phase {
     Head,
     Body(PublishRequest),
     /// The reader or the driver has been asked.
-    AwaitPublished(PublishRequest),
+    AwaitPublished(PendingAnswer),
     AwaitAdmin(AdminRequest),
 }
 
@@ -202,22 +203,37 @@ impl Shard {
         }
         self.body_bytes -= entry.buffer.len();
         let rest = entry.buffer.split_off(publish.length);
-        let payload = Bytes::from(std::mem::replace(&mut entry.buffer, rest));
-        let name = publish.channel.clone();
+        let body = Bytes::from(std::mem::replace(&mut entry.buffer, rest));
         let Phase::Body(publish) = std::mem::replace(&mut entry.phase, Phase::Idle) else {
             unreachable!("the phase was looked at above");
         };
-        entry.phase = Phase::AwaitPublished(publish);
-        self.control(Control::Publish { shard: self.index, connection: socket, name, payload });
+        let publishing = match publish.with_body(&self.site, body, self.wall_clock.unix(self.now)) {
+            Ok(publishing) => publishing,
+            Err(answer) => return self.answer(slot, answer),
+        };
+        let Publishing { publisher, messages, pending } = publishing;
+        if let Publisher::Client { grant, peer } = publisher {
+            let nobody = || peer.network().map_or(Client::Connection(socket), Client::Network);
+            let client = grant.user.map_or_else(nobody, Client::User);
+            if let Err(wait) = self.publishers.take(self.now, client, messages.len()) {
+                return self.answer(slot, pending.answer_too_fast(wait));
+            }
+        }
+        self.requests.at_mut(request).phase = Phase::AwaitPublished(pending);
+        self.control(Control::Publish { shard: self.index, connection: socket, messages });
         Step::Wait
     }
 
-    pub(super) fn published(&mut self, published: Published) {
+    pub(super) fn published(&mut self, published: &Published) {
+        if let PublishOutcome::Accepted(placed) = &published.outcome {
+            self.counters.cells.messages_published.add(placed.len() as u64);
+        }
         let Some(request) = self.waiting_request(published.connection) else { return };
         let entry = self.requests.at_mut(request);
         match std::mem::replace(&mut entry.phase, Phase::Idle) {
             Phase::AwaitPublished(publish) => {
-                self.answer_awaited(published.connection.slot, publish.answer(published.outcome));
+                let answer = publish.answer(self.epoch, &published.outcome);
+                self.answer_awaited(published.connection.slot, answer);
             }
             other => entry.phase = other,
         }

@@ -4,7 +4,6 @@ use super::*;
 use crate::access::{Access, Pattern, Rule, Rules};
 use crate::base::channel::PayloadMode;
 use crate::base::position::{Position, Seen};
-use crate::base::queue::PublishOutcome;
 use crate::wire::http;
 
 const EPOCH: Epoch = Epoch(10);
@@ -30,6 +29,7 @@ fn site(origins: &[&str], try_out: bool) -> Site {
         channels_per_connection: 64,
         try_out,
         demo_page: b"<!doctype html>",
+        admin_token: None,
         publish_limit: 1_000,
         retry: Duration::from_secs(2),
         shedding: Shedding::Retry,
@@ -318,7 +318,7 @@ fn a_preflight_is_told_what_a_page_may_send() {
     let preflight = "OPTIONS /events?channel=news.a HTTP/1.1\r\nHost: a\r\nOrigin: https://example.org\r\n\
         Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: last-event-id\r\n\r\n";
     let told = "Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
-        Access-Control-Allow-Headers: last-event-id, cache-control, authorization\r\n\
+        Access-Control-Allow-Headers: last-event-id, cache-control, authorization, content-type\r\n\
         Access-Control-Max-Age: 7200\r\n\r\n";
     for (origins, cors) in [
         (&["*"][..], "Access-Control-Allow-Origin: *\r\n"),
@@ -377,87 +377,6 @@ fn the_demo_page_is_there_in_try_out() {
     assert_eq!((page.after, page.refusal), (After::Keep, None));
     let head = answer(decide(&site(&["*"], true), Listener::Web, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"));
     assert!(text(&head).contains("\r\nContent-Length: 15\r\n") && text(&head).ends_with("\r\n\r\n"));
-}
-
-fn publish(target: &str, fields: &str) -> Decision {
-    let request = format!("POST {target} HTTP/1.1\r\n{fields}\r\n");
-    decide(&site(&["*"], true), Listener::Web, &request)
-}
-
-#[test]
-fn a_message_is_published_from_couriers_own_page() {
-    let fields = "Host: localhost:8080\r\nOrigin: http://localhost:8080\r\nContent-Length: 5\r\n";
-    let Decision::Publish(request) = publish("/publish?channel=a%22b", fields) else { panic!("refused") };
-    assert_eq!((request.channel.as_str(), request.length, request.interim), ("a\"b", 5, &b""[..]));
-    let accepted = request.answer(PublishOutcome::Accepted);
-    assert_eq!(
-        text(&accepted),
-        "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 19\r\n\
-         Access-Control-Allow-Origin: *\r\nCache-Control: no-store\r\n\r\n{\"channel\":\"a\\\"b\"}\n"
-    );
-    assert_eq!((accepted.after, accepted.refusal), (After::Keep, None));
-    let refused = request.answer(PublishOutcome::Unavailable);
-    assert_eq!((refused.after, refused.refusal), (After::Keep, Some(Refusal::Unavailable)));
-
-    let unread = request.answer_unread();
-    assert_eq!((unread.after, unread.refusal), (After::Close, Some(Refusal::Unavailable)));
-
-    let closing = format!("{fields}Connection: close\r\nExpect: 100-continue\r\n");
-    let Decision::Publish(request) = publish("/publish?channel=a", &closing) else { panic!("refused") };
-    assert_eq!(request.interim, b"HTTP/1.1 100 Continue\r\n\r\n");
-    assert_eq!(request.answer(PublishOutcome::Accepted).after, After::Close);
-}
-
-#[test]
-fn publishing_is_for_pages_and_programs_of_this_machine() {
-    for (host, origin, taken) in [
-        ("localhost", "", true),
-        ("LOCALHOST:8080", "", true),
-        ("demo.localhost:8080", "", true),
-        ("127.0.0.1:8080", "", true),
-        ("127.8.8.8", "Origin: http://127.8.8.8\r\n", true),
-        ("[::1]:8080", "Origin: http://[::1]:8080\r\n", true),
-        ("localhost:8080", "Origin: http://localhost:3000\r\n", false),
-        ("localhost:8080", "Origin: http://evil.com\r\n", false),
-        ("localhost:8080", "Origin: null\r\n", false),
-        ("evil.com", "", false),
-        ("evil.com:8080", "Origin: http://evil.com:8080\r\n", false),
-        ("localhost.evil.com", "", false),
-        ("notlocalhost", "", false),
-        ("192.168.0.1", "", false),
-        ("127.0.0.1.evil.com", "", false),
-        ("", "", false),
-    ] {
-        let fields = format!("Host: {host}\r\n{origin}Content-Length: 1\r\n");
-        match publish("/publish?channel=a", &fields) {
-            Decision::Publish(_) => assert!(taken, "{host} {origin}"),
-            decision => {
-                assert_eq!(refusal(decision), Some(Refusal::OriginNotAllowed), "{host} {origin}");
-                assert!(!taken, "{host} {origin}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_publish_names_one_channel_and_a_length_within_the_limit() {
-    for (query, length, expected) in [
-        ("", "Content-Length: 1\r\n", Refusal::MissingChannel),
-        ("?channel=a&channel=b", "Content-Length: 1\r\n", Refusal::TooManyChannels),
-        ("?channel=", "Content-Length: 1\r\n", Refusal::BadChannelName),
-        ("?channel=courier:clock", "Content-Length: 1\r\n", Refusal::ChannelNotOpen),
-        ("?channel=a", "", Refusal::LengthRequired),
-        ("?channel=a", "Content-Length: 1001\r\n", Refusal::PayloadTooLarge),
-        ("?channel=a", "Content-Length: 18446744073709551615\r\n", Refusal::PayloadTooLarge),
-    ] {
-        let refused = answer(publish(&format!("/publish{query}"), &format!("Host: localhost\r\n{length}")));
-        // The body has not been read, so the connection cannot go on.
-        assert_eq!((refused.refusal, refused.after), (Some(expected), After::Close), "{query} {length}");
-    }
-    for length in [0, 1_000] {
-        let fields = format!("Host: localhost\r\nContent-Length: {length}\r\n");
-        assert!(matches!(publish("/publish?channel=a", &fields), Decision::Publish(_)), "{length}");
-    }
 }
 
 #[test]

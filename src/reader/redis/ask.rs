@@ -5,8 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::base::limits::{ASK_BYTES, ASK_COMMANDS};
-use crate::base::queue::ShardIndex;
-use crate::base::socket::SocketKey;
+use crate::base::slab::Key;
 use crate::wire::resp::command::Command;
 use crate::wire::resp::reply::Reply;
 
@@ -15,8 +14,8 @@ use crate::wire::resp::reply::Reply;
 pub(in crate::reader) enum Asker {
     /// The link itself, whether it is alive.
     Liveness,
-    /// A client of the web side that publishes.
-    Publisher { shard: ShardIndex, connection: SocketKey },
+    /// A client that publishes, by what it publishes.
+    Publisher { batch: Key },
     /// Whoever drives the reader, who knows it by this number.
     Caller(u64),
 }
@@ -40,17 +39,25 @@ pub(super) struct Ask {
 pub(super) struct Full;
 
 impl Ask {
+    /// Whether so many commands more, with so many bytes, would be taken.
+    pub(super) fn takes(&self, commands: usize, bytes: usize, out: &[u8]) -> bool {
+        // An empty queue takes a command of any size: payloads have a bound of their own.
+        self.waiting.len() + commands <= ASK_COMMANDS && (out.is_empty() || out.len() + bytes <= ASK_BYTES)
+    }
+
     /// Appends the command to what Redis is to be sent.
     pub(super) fn write(&mut self, command: &Command, asker: Asker, out: &mut Vec<u8>) -> Result<(), Full> {
-        // An empty queue takes a command of any size: payloads have a bound of their own.
-        let is_full = self.waiting.len() >= ASK_COMMANDS
-            || (out.len() + command.argument_bytes() > ASK_BYTES && !out.is_empty());
-        if is_full {
+        if !self.takes(1, command.argument_bytes(), out) {
             return Err(Full);
         }
+        self.push(command, asker, out);
+        Ok(())
+    }
+
+    /// Appends a command for which there is room.
+    pub(super) fn push(&mut self, command: &Command, asker: Asker, out: &mut Vec<u8>) {
         command.encode(out);
         self.waiting.push_back(asker);
-        Ok(())
     }
 
     /// Who waits for the reply that came; none if nobody asked for it.

@@ -10,12 +10,15 @@ pub(super) mod ask;
 mod health;
 mod link;
 mod login;
+mod publishing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::base::counters::ReaderCounters;
-use crate::base::queue::PublishOutcome;
+use crate::base::queue::{Publication, PublishOutcome, ShardIndex};
 use crate::base::random::Random;
 use crate::base::secret::Secret;
 use crate::base::socket::{HangUp, SocketKey};
@@ -26,6 +29,7 @@ use crate::reader::redis::ask::{Answered, Ask, Asker};
 use crate::reader::redis::health::{AskFailed, Health};
 use crate::reader::redis::link::{Connection, Due};
 use crate::reader::redis::login::Failure;
+use crate::reader::redis::publishing::{Done, Publishing};
 use crate::reader::relay::Relay;
 use crate::reader::subscriptions::{Event, Unexpected, Why};
 use crate::wire::resp::command::Command;
@@ -37,6 +41,9 @@ pub(super) struct Redis {
     push: Connection,
     ask: Connection,
     asked: Ask,
+    publishing: Publishing,
+    /// Answers to those who publish, for the end of the read at hand.
+    done: Vec<Done>,
     health: Health,
     /// Sockets that were given up and whose hang-up is awaited.
     leaving: Vec<SocketKey>,
@@ -55,6 +62,8 @@ impl Redis {
             push: Connection::new(),
             ask: Connection::new(),
             asked: Ask::default(),
+            publishing: Publishing::new(),
+            done: Vec::new(),
             health: Health::new(now, Arc::clone(&counters)),
             leaving: Vec::new(),
             logins: 0,
@@ -93,6 +102,8 @@ impl Redis {
             Link::Ask => self.read_ask(now, &mut decoder, bytes, relay),
         };
         relay.finish_read(now);
+        // Behind the messages themselves: whoever reads the answer can resume from it.
+        self.done.drain(..).for_each(|done| say_done(done, relay));
         match outcome {
             Ok(()) => self.connection(link).decoder = decoder,
             Err(failure) => self.fail(now, link, failure, relay),
@@ -123,15 +134,42 @@ impl Redis {
     }
 
     /// Sends a command with a reply; whoever asks is answered exactly once, also if it cannot be sent.
-    pub(super) fn ask(&mut self, command: &Command, asker: Asker, relay: &mut Relay) {
-        let is_refused =
-            !self.ask.is_ready() || self.asked.write(command, asker, &mut self.ask.outgoing.bytes).is_err();
+    pub(super) fn ask(&mut self, command: &Command, caller: u64, relay: &mut Relay) {
+        let is_ready = self.ask.is_ready();
+        let out = &mut self.ask.outgoing.bytes;
+        let is_refused = !is_ready || self.asked.write(command, Asker::Caller(caller), out).is_err();
         if is_refused {
-            Self::tell(asker, None, relay);
+            relay.answered(Answered { caller, reply: None });
+        }
+    }
+
+    /// Sends the messages of a client in their order: all of them, or none if there is no room or nobody to ask.
+    pub(super) fn publish(
+        &mut self,
+        shard: ShardIndex,
+        connection: SocketKey,
+        messages: &[Publication],
+        relay: &mut Relay,
+    ) {
+        let bytes =
+            messages.iter().map(|message| message.name.as_bytes().len() + message.payload.len()).sum();
+        if !self.ask.is_ready() || !self.asked.takes(messages.len(), bytes, &self.ask.outgoing.bytes) {
+            return relay.published(shard, connection, PublishOutcome::Unavailable { taken: 0 });
+        }
+        let batch = self.publishing.begin(shard, connection, messages.len());
+        for Publication { name, payload } in messages {
+            let heard = relay.heard_channel(name).filter(|_| self.push.is_ready());
+            self.publishing.add(batch, heard, payload, relay.last_position());
+            let channel = Bytes::copy_from_slice(name.as_bytes());
+            let command = Command::Publish { channel, payload: payload.clone() };
+            self.asked.push(&command, Asker::Publisher { batch }, &mut self.ask.outgoing.bytes);
         }
     }
 
     pub(super) fn tick(&mut self, now: Time, relay: &mut Relay) {
+        while let Some(done) = self.publishing.take_due(now) {
+            say_done(done, relay);
+        }
         for link in [Link::Push, Link::Ask] {
             let due = match link {
                 Link::Push => self.push.due(now, &self.options),
@@ -188,10 +226,8 @@ impl Redis {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        [self.push.next_deadline(&self.options), self.ask.next_deadline(&self.options)]
-            .into_iter()
-            .flatten()
-            .min()
+        let (push, ask) = (self.push.next_deadline(&self.options), self.ask.next_deadline(&self.options));
+        [push, ask, self.publishing.next_deadline()].into_iter().flatten().min()
     }
 
     // Hot: once per read, its loop once per message.
@@ -205,7 +241,14 @@ impl Redis {
         let mut frames = decoder.decode(bytes);
         while let Some(frame) = frames.next() {
             match frame.map_err(|error| self.undecodable(Link::Push, error))? {
-                Frame::Message(Message { channel, payload }) => relay.message(now, channel, payload),
+                Frame::Message(Message { channel, payload }) => {
+                    if let Some((id, position)) = relay.message(now, channel, payload)
+                        && !self.publishing.is_idle()
+                        && let Some(done) = self.publishing.heard(id, position, payload)
+                    {
+                        self.done.push(done);
+                    }
+                }
                 Frame::Reply(reply) if self.push.is_ready() => {
                     let event = answer(reply, relay)?;
                     if event == Event::Alive {
@@ -239,7 +282,7 @@ impl Redis {
                 Frame::Message(_) | Frame::Reply(Reply::Push(_)) => {}
                 Frame::Reply(reply) if self.ask.is_ready() => {
                     let asker = self.asked.answered().ok_or_else(unasked)?;
-                    Self::tell(asker, Some(reply), relay);
+                    self.tell(now, asker, Some(reply), relay);
                 }
                 Frame::Reply(reply) => {
                     if self.ask.answered_login(now, &reply)? {
@@ -251,15 +294,14 @@ impl Redis {
         Ok(())
     }
 
-    fn tell(asker: Asker, reply: Option<Reply>, relay: &mut Relay) {
+    fn tell(&mut self, now: Time, asker: Asker, reply: Option<Reply>, relay: &mut Relay) {
         match asker {
             Asker::Liveness => {}
-            Asker::Publisher { shard, connection } => {
-                let outcome = match reply {
-                    None | Some(Reply::Error(_)) => PublishOutcome::Unavailable,
-                    Some(_) => PublishOutcome::Accepted,
-                };
-                relay.published(shard, connection, outcome);
+            Asker::Publisher { batch } => {
+                let is_taken = !matches!(reply, None | Some(Reply::Error(_)));
+                if let Some(done) = self.publishing.answered(now, batch, is_taken) {
+                    say_done(done, relay);
+                }
             }
             Asker::Caller(caller) => relay.answered(Answered { caller, reply }),
         }
@@ -315,11 +357,14 @@ impl Redis {
                 if was_ready {
                     relay.lost(now);
                 }
+                self.publishing.unheard().into_iter().for_each(|done| say_done(done, relay));
                 self.outputs.push_back(Output::Unheard { reason: failure.reason().to_owned() });
                 self.health.failed(now, failure)
             }
             Link::Ask => {
-                self.asked.fail().for_each(|asker| Self::tell(asker, None, relay));
+                for asker in self.asked.fail() {
+                    self.tell(now, asker, None, relay);
+                }
                 match self.health.ask_failed(now, failure) {
                     AskFailed::Say(notice) => notice,
                     AskFailed::FindOut => {
@@ -374,6 +419,10 @@ fn answer(reply: Reply, relay: &mut Relay) -> Result<Event, Failure> {
         | Reply::Map(_) => relay.subscriptions.replied(),
     };
     event.map_err(|Unexpected| unasked())
+}
+
+fn say_done(done: Done, relay: &mut Relay) {
+    relay.published(done.shard, done.connection, done.outcome);
 }
 
 fn unasked() -> Failure {

@@ -23,7 +23,7 @@ fn every_channel_is_live_at_once() {
     assert_eq!(rig.deliveries(0), ["joined c1 k0 @1 []"]);
     rig.publish(1, 2, "a", "hi");
     assert_eq!(rig.deliveries(0), ["batch 2:k0:hi"]);
-    assert_eq!(rig.deliveries(1), ["published c2 Accepted"]);
+    assert_eq!(rig.deliveries(1), ["published c2 at 2"]);
     rig.join_after(1, 3, "a", 4, 1);
     assert_eq!(rig.deliveries(1), ["joined c4 k3 @2 [2:hi]"]);
 }
@@ -38,7 +38,7 @@ fn a_message_that_nobody_wants_takes_no_position() {
     let mut rig = embedded();
     rig.publish(0, 1, "a", "hi");
     rig.join(0, 0, "a", 1);
-    assert_eq!(rig.deliveries(0), ["published c1 Accepted", "joined c1 k0 @1 []"]);
+    assert_eq!(rig.deliveries(0), ["published c1 behind 0", "joined c1 k0 @1 []"]);
     assert_eq!(rig.counters.cells.messages_received.get(), 0);
 }
 
@@ -50,7 +50,7 @@ fn a_channel_lingers_and_is_then_forgotten() {
     rig.pass(Duration::from_secs(59));
     rig.publish(0, 1, "a", "one");
     rig.join_after(0, 1, "a", 2, 1);
-    assert_eq!(rig.deliveries(0)[1..], ["published c1 Accepted", "joined c2 k1 @2 [2:one]"]);
+    assert_eq!(rig.deliveries(0)[1..], ["published c1 at 2", "joined c2 k1 @2 [2:one]"]);
     rig.leave(0, 1, "a");
     rig.pass(Duration::from_secs(121));
     assert_eq!(rig.counters.cells.upstream_channels.get(), 0);

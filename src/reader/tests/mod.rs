@@ -4,6 +4,7 @@ mod channels;
 mod embedded;
 mod links;
 mod losses;
+mod publishing;
 mod queues;
 
 use std::fmt::Write as _;
@@ -147,13 +148,7 @@ impl Rig {
     }
 
     fn join_after(&mut self, shard: u16, key: u32, name: &str, connection: u32, position: u64) {
-        self.join_since(
-            shard,
-            key,
-            name,
-            connection,
-            Since::After(crate::base::position::Position(position)),
-        );
+        self.join_since(shard, key, name, connection, Since::After(Position(position)));
     }
 
     fn join_since(&mut self, shard: u16, key: u32, name: &str, connection: u32, since: Since) {
@@ -178,9 +173,14 @@ impl Rig {
         self.go(Input::Control(Control::Publish {
             shard: ShardIndex(shard),
             connection: connection_key(connection),
-            name: name_of(name),
-            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            messages: vec![publication(name, payload)],
         }));
+    }
+
+    fn publish_batch(&mut self, shard: u16, connection: u32, messages: &[(&str, &str)]) {
+        let messages = messages.iter().map(|(name, payload)| publication(name, payload)).collect();
+        let (shard, connection) = (ShardIndex(shard), connection_key(connection));
+        self.go(Input::Control(Control::Publish { shard, connection, messages }));
     }
 
     /// What the machine asks of its driver, in words.
@@ -223,6 +223,10 @@ fn name_of(name: &str) -> ChannelName {
     ChannelName::parse(name.as_bytes()).unwrap()
 }
 
+fn publication(name: &str, payload: &str) -> Publication {
+    Publication { name: name_of(name), payload: Bytes::copy_from_slice(payload.as_bytes()) }
+}
+
 fn channel_key(index: u32) -> ChannelKey {
     Key { index, generation: 0 }
 }
@@ -232,7 +236,7 @@ fn connection_key(slot: u32) -> SocketKey {
 }
 
 /// `batch 3:k0:hi 4:k1:ho`, `joined c5 k0 @4 [3:hi] gap 1 too-old`, `gap k0@9 k1@10 from 4 queue-full`,
-/// `published c5 Accepted`, `upstream Down`.
+/// `published c5 at 3`, `published c5 behind 2`, `published c5 not`, `upstream Down`.
 fn delivery(item: &Delivery) -> String {
     let mut text = String::new();
     match item {
@@ -269,7 +273,15 @@ fn delivery(item: &Delivery) -> String {
         }
         Delivery::Upstream(reach) => write!(text, "upstream {reach:?}").unwrap(),
         Delivery::Published(published) => {
-            write!(text, "published c{} {:?}", published.connection.slot.0, published.outcome).unwrap();
+            write!(text, "published c{}", published.connection.slot.0).unwrap();
+            match &published.outcome {
+                PublishOutcome::Unavailable { taken: 0 } => text.push_str(" not"),
+                PublishOutcome::Unavailable { taken } => write!(text, " only {taken}").unwrap(),
+                PublishOutcome::Accepted(placed) => placed.iter().for_each(|placed| match placed {
+                    Placed::At(position) => write!(text, " at {}", position.0).unwrap(),
+                    Placed::Behind(position) => write!(text, " behind {}", position.0).unwrap(),
+                }),
+            }
         }
     }
     text

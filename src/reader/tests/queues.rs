@@ -87,13 +87,13 @@ fn joins_are_answered_however_full_it_is_but_without_their_replay() {
         rig.receive(rig.push, &messages(&[("a", &large)]));
     }
     rig.join_after(0, 0, "a", 3, 2);
-    rig.publish(0, 4, "a", "mine");
+    rig.publish(0, 4, "z", "mine");
     rig.sent();
     rig.receive(rig.ask, b":2\r\n");
     let items = rig.deliveries(0);
     assert_eq!(
         items[2..],
-        ["joined c3 k0 @4 [] gap 2 queue-full", "published c4 Accepted", "gap k0@5 from 3 queue-full"]
+        ["joined c3 k0 @4 [] gap 2 queue-full", "published c4 behind 4", "gap k0@5 from 3 queue-full"]
     );
 }
 

@@ -57,6 +57,7 @@ impl Bench {
             channels_per_connection: 64,
             try_out: true,
             demo_page: b"<html>",
+            admin_token: None,
             publish_limit: 1_000,
             retry: Duration::from_secs(2),
             shedding: Shedding::Retry,

@@ -1,6 +1,9 @@
 //! Requests and short answers, and what is wrong with them.
 
+use smallvec::SmallVec;
+
 use super::*;
+use crate::base::queue::Placed;
 
 #[test]
 fn completions_of_an_earlier_use_of_a_slot_are_dropped_and_counted() {
@@ -120,13 +123,39 @@ fn a_published_body_goes_to_the_reader_and_its_outcome_to_the_client() {
     let socket = bench.request(1, head);
     bench.input(Input::Received { socket, bytes: b"hel" });
     bench.input(Input::Received { socket, bytes: b"lo" });
-    assert!(matches!(&bench.controls[..], [Control::Publish { name, payload, .. }]
-        if name.as_str() == "demo" && &payload[..] == b"hello"));
+    let [Control::Publish { messages, .. }] = &bench.controls[..] else { panic!("{:?}", bench.controls) };
+    assert_eq!((messages[0].name.as_str(), &messages[0].payload[..]), ("demo", &b"hello"[..]));
     assert_eq!(bench.shard.body_bytes, 0);
-    let published = Published { connection: socket, outcome: PublishOutcome::Accepted };
+    let outcome = PublishOutcome::Accepted(SmallVec::from([Placed::At(Position(3))]));
+    let published = Published { connection: socket, outcome };
     bench.input(Input::Delivery(Delivery::Published(published)));
     bench.flush();
     assert!(String::from_utf8_lossy(&bench.received[&1]).starts_with("HTTP/1.1 202 "));
+    assert_eq!(bench.shard.counters.cells.messages_published.get(), 1);
+}
+
+#[test]
+fn who_publishes_too_fast_is_told_to_wait_and_keeps_the_connection() {
+    let mut bench = Bench::new();
+    let request = "POST /publish?channel=demo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    let socket = bench.request(1, request);
+    let rate = Limits::default().publish_rate_per_client;
+    for count in 1..=rate + 1 {
+        assert_eq!(bench.controls.len(), count.min(rate));
+        let outcome = PublishOutcome::Accepted(SmallVec::from([Placed::Behind(Position(3))]));
+        bench.input(Input::Delivery(Delivery::Published(Published { connection: socket, outcome })));
+        bench.input(Input::Received { socket, bytes: request.as_bytes() });
+    }
+    bench.flush();
+    let received = String::from_utf8_lossy(&bench.received[&1]).into_owned();
+    assert_eq!(received.matches("HTTP/1.1 202 ").count(), rate);
+    assert!(
+        received.contains("HTTP/1.1 429 Too Many Requests\r\n")
+            && received.contains("\r\nRetry-After: 1\r\n")
+    );
+    bench.now = bench.now.after(Duration::from_secs(1));
+    bench.input(Input::Received { socket, bytes: request.as_bytes() });
+    assert_eq!(bench.controls.len(), rate + 1);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct Head<'a> {
     pub sec_fetch_site: Option<&'a [u8]>,
     pub last_event_id: Option<&'a [u8]>,
     pub authorization: Option<&'a [u8]>,
+    /// The first, if there are several.
+    pub content_type: Option<&'a [u8]>,
     /// The lines of the Cookie field, in order.
     pub cookies: SmallVec<[&'a [u8]; 1]>,
     /// The lines of the fields in which proxies say for whom they ask, in order.
@@ -201,6 +203,7 @@ fn parse_complete(bytes: &[u8], fields_max: usize) -> Result<Head<'_>, Refusal> 
         sec_fetch_site: fields.sec_fetch_site,
         last_event_id: fields.last_event_id,
         authorization: fields.authorization,
+        content_type: fields.content_type,
         cookies: fields.cookies,
         x_forwarded_for: fields.x_forwarded_for,
         forwarded: fields.forwarded,
@@ -293,6 +296,7 @@ struct Fields<'a> {
     sec_fetch_site: Option<&'a [u8]>,
     last_event_id: Option<&'a [u8]>,
     authorization: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
     cookies: SmallVec<[&'a [u8]; 1]>,
     x_forwarded_for: SmallVec<[&'a [u8]; 1]>,
     forwarded: SmallVec<[&'a [u8]; 1]>,
@@ -322,6 +326,7 @@ impl<'a> Fields<'a> {
             9 if is("forwarded") => self.forwarded.push(value),
             15 if is("x-forwarded-for") => self.x_forwarded_for.push(value),
             10 if is("connection") => self.take_connection(value),
+            12 if is("content-type") => self.content_type = self.content_type.or(Some(value)),
             13 if is("last-event-id") => self.last_event_id = Some(value),
             13 if is("authorization") => once(&mut self.authorization, value)?,
             14 if is("content-length") => return self.take_content_length(value),
