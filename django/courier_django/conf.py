@@ -61,6 +61,8 @@ class Settings:
     django_url: str = "http://127.0.0.1:8000"
     #: Seconds for which courier may rely on an answer before it asks again.
     grant_seconds: int = 300
+    #: Fields of a browser's request that courier sends along when it asks, in lower case. Cookies always are.
+    headers: tuple[str, ...] = ("authorization", "accept-language")
     #: Decides about channels that no view has: the dotted path of ``f(request, channel) -> bool``.
     authorize: str = ""
     #: Where browsers reach courier's streams: a path behind the same proxy, or an URL.
@@ -139,13 +141,14 @@ class _Reader:
             callback_path=self._value("CALLBACK_PATH", standard.callback_path, _path),
             django_url=django_url,
             grant_seconds=self._value("GRANT_SECONDS", standard.grant_seconds, _whole_seconds),
+            headers=self._value("HEADERS", standard.headers, _names),
             authorize=self._value("AUTHORIZE", standard.authorize, _dotted_path),
             events_url=self._value("EVENTS_URL", standard.events_url, _events_url),
             public=self._value("PUBLIC", standard.public, _names),
             channels=self._value("CHANNELS", standard.channels, _rows),
             listen=self._value("LISTEN", standard.listen, _text),
             admin=self._value("ADMIN", standard.admin, _text),
-            allowed_origins=self._value("ALLOWED_ORIGINS", _standard_origins(django_url), _names),
+            allowed_origins=self._value("ALLOWED_ORIGINS", standard_origins(django_url), _names),
             options=self._value("OPTIONS", standard.options, _options),
             binary=self._value("BINARY", standard.binary, _text),
         )
@@ -176,7 +179,8 @@ def _derived_fallbacks() -> tuple[str, ...]:
     return tuple(_derived_secret(key) for key in django_settings.SECRET_KEY_FALLBACKS)
 
 
-def _standard_origins(django_url: str) -> tuple[str, ...]:
+def standard_origins(django_url: str) -> tuple[str, ...]:
+    """The origins whose pages are the project's own."""
     origins = list(django_settings.CSRF_TRUSTED_ORIGINS)
     parts = urlsplit(django_url)
     if parts.scheme in ("http", "https"):
@@ -263,11 +267,11 @@ def _path(value: object) -> str:
 def _django_url(value: object) -> str:
     text = _text(value).rstrip("/")
     parts = urlsplit(text)
-    is_http = parts.scheme in ("http", "https") and bool(parts.netloc) and not parts.path
+    is_http = parts.scheme == "http" and bool(parts.netloc) and not parts.path
     if not is_http and not (parts.scheme == "http+unix" and parts.path):
         raise ValueError(
             f"is {text!r}, where courier cannot reach Django.\n"
-            "Write http://host:port or http+unix:///path/of/the.sock, without a path behind the port."
+            "Write http://host:port or http+unix:///path/of/the.sock (courier speaks no TLS there), without a path behind."
         )
     return text
 
@@ -300,9 +304,7 @@ def _rows(value: object) -> tuple[Mapping[str, Any], ...]:
     rows = _sequence(value)
     for row in rows:
         if not isinstance(row, Mapping) or "match" not in row:
-            raise ValueError(
-                f'has a row {row!r} that no channel matches.\nWrite {{"match": "news.*", "access": "public"}}.'
-            )
+            raise ValueError(f'has a row {row!r} that no channel matches.\nWrite {{"match": "news.*", "access": "public"}}.')
     return tuple(rows)
 
 

@@ -1,5 +1,45 @@
-"""The URLs of the tests' project."""
+"""The URLs of the tests' project: realtime resources of every kind, and views that are none."""
 
-from typing import Any
+from django.contrib.auth.decorators import login_required, permission_required
+from django.urls import include, path, re_path
 
-urlpatterns: list[Any] = []
+from courier_django import logged_in, realtime
+
+from . import views
+
+may_view = permission_required("auth.view_user", raise_exception=True)
+
+api = (
+    [
+        path("orders/<int:pk>/", views.OrderView.as_view(), name="order"),
+        path("stock/<slug:item>/", views.stock, name="stock"),
+    ],
+    "api",
+)
+
+urlpatterns = [
+    path("rooms/<slug:room>/", views.RoomView.as_view()),
+    path("notices/", views.NoticeView.as_view(), name="notices"),
+    path("members/", views.MembersView.as_view()),
+    path("members-late/", views.MembersLateView.as_view()),
+    path("staff/", views.StaffView.as_view()),
+    path("decorated/", login_required(views.RoomView.as_view(channel="decorated"))),
+    path("ticker/<str:symbol>/", views.ticker),
+    path("news/", views.news),
+    path("later/", views.later),
+    path("later-class/", views.LaterView.as_view()),
+    path("many/", views.ManyView.as_view()),
+    path("broken/", views.BrokenView.as_view()),
+    path("almost/", views.AlmostView.as_view()),
+    path(
+        "permitted/", permission_required("auth.view_user", raise_exception=True)(views.NewsView.as_view(channel="permitted"))
+    ),
+    path("plain/", views.plain),
+    path("drf/", views.RestView.as_view()),
+    path("drf-function/", views.rest_function),
+    path("drf-throttled/", views.ThrottledView.as_view()),
+    path("session/", views.SessionView.as_view()),
+    re_path(r"^ünicode/$", realtime(permission=logged_in)(views.bare)),
+    path("api/", include(api)),
+    path("page/", views.page),
+]
