@@ -43,6 +43,8 @@ class Settings:
 
     #: Where Redis is, for publishing and for courier.
     url: str = _DEFAULT_URL
+    #: Instead of Redis: the address of courier's own broker, as in ``"127.0.0.1:6380"``. ``url`` is made from it.
+    broker: str = ""
     #: In front of every channel's name in Redis, as in ``"shop."``; names in Python and in pages are without it.
     prefix: str = ""
     #: ``"raw"``: the payload is the data. ``"envelope"``: it can also name an event.
@@ -130,8 +132,11 @@ class _Reader:
             if key not in keys:
                 self._unknown(str(key), keys)
         django_url = self._value("DJANGO_URL", standard.django_url, _django_url)
+        broker = self._value("BROKER", standard.broker, _broker)
+        url = f"redis://{broker}/0" if broker else os.environ.get("REDIS_URL") or standard.url
         settings = Settings(
-            url=self._value("URL", os.environ.get("REDIS_URL") or standard.url, _redis_url),
+            url=self._value("URL", url, _redis_url),
+            broker=broker,
             prefix=self._value("PREFIX", standard.prefix, _prefix),
             payload=self._value("PAYLOAD", standard.payload, _payload),
             on_commit=self._value("ON_COMMIT", standard.on_commit, _boolean),
@@ -199,6 +204,13 @@ def _redis_url(value: object) -> str:
             f"is {text!r}, which is no address of Redis.\n"
             "Write redis://host:6379/0 or unix:///run/redis.sock, or leave it out and set the variable REDIS_URL."
         )
+    return text
+
+
+def _broker(value: object) -> str:
+    text = _text(value)
+    if text and not text.rpartition(":")[2].isdigit():
+        raise ValueError(f'is {text!r}.\nWrite the address at which courier shall take messages, such as "127.0.0.1:6380".')
     return text
 
 

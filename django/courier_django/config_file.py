@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 from courier_django.conf import Settings
 
 #: courier's own order of sections is kept where there is one.
-_SECTIONS = ("redis", "server", "http", "callback", "admin", "sse")
+_SECTIONS = ("redis", "broker", "server", "http", "callback", "admin", "sse")
 
 
 def written(settings: Settings) -> str:
     """The whole file. Raises ``ValueError`` for what TOML does not have."""
+    source = {"broker.listen": settings.broker} if settings.broker else {"redis.url": settings.url}
     options: dict[str, Any] = {
-        "redis.url": settings.url,
+        **source,
         "server.listen": [settings.listen],
         "admin.listen": settings.admin,
         "http.allowed_origins": list(settings.allowed_origins),
@@ -28,6 +29,9 @@ def written(settings: Settings) -> str:
         "callback.secret": settings.secret,
         "callback.headers": list(settings.headers),
     }
+    if not settings.events_url.startswith("/"):
+        # Pages and courier are of different origins: cookies come along only if courier says that they may.
+        options["http.allow_credentials"] = "yes"
     options.update(settings.options)
     sections: dict[str, list[str]] = {name: [] for name in _SECTIONS}
     for key, value in options.items():

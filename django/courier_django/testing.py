@@ -7,6 +7,10 @@ With ``unittest``::
             order.ship()
             self.assertPublished("orders.7", {"state": "shipped"})
 
+        def test_only_the_customer_hears_of_it(self):
+            self.client.force_login(self.other)
+            self.assertMayNotListen("orders.7")
+
 With pytest the fixture ``courier_published`` is a :class:`Recorder`. Anywhere else, ``with record() as published:``.
 
 A message that waits for a commit counts as published as long as nothing rolls it back: the transaction that Django's
@@ -16,6 +20,7 @@ A message that waits for a commit counts as published as long as nothing rolls i
 from __future__ import annotations
 
 import json
+import time
 import unittest
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,11 +28,14 @@ from typing import Any
 from unittest.mock import ANY
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.test import Client
 
 from courier_django import publishing
+from courier_django.callback import sign
+from courier_django.conf import get_settings
 from courier_django.publishing import Outbox, Published, Waiting
 
-__all__ = ["ANY", "CourierTestMixin", "Published", "Recorder", "record"]
+__all__ = ["ANY", "CourierTestMixin", "Published", "Recorder", "may_listen", "record"]
 
 
 class Recorder(Outbox):
@@ -104,6 +112,27 @@ def record() -> Iterator[Recorder]:
         publishing.outbox = before
 
 
+def may_listen(client: Client, *channels: str) -> bool:
+    """Whether the browser with this client's cookies would be let in to all of these channels, asked as courier asks."""
+    settings = get_settings()
+    question = {
+        "right": "subscribe",
+        "channels": [settings.name_in_redis(channel) for channel in channels],
+        "cookies": {name: morsel.value for name, morsel in client.cookies.items()},
+    }
+    body = json.dumps(question).encode()
+    # Of its own: what courier asks comes without the cookies of anybody.
+    response = Client().post(
+        settings.callback_path,
+        body,
+        content_type="application/json",
+        headers={"X-Courier-Signature": sign(settings.secret, body, time.time())},
+    )
+    if response.status_code in (200, 401, 403):
+        return response.status_code == 200
+    raise AssertionError(f"courier would get no answer but {response.status_code}: {response.content!r}")
+
+
 class CourierTestMixin(unittest.TestCase):
     """Beside one of Django's test cases: ``self.published`` has what the test published, and Redis gets nothing."""
 
@@ -124,6 +153,20 @@ class CourierTestMixin(unittest.TestCase):
     def assertNotPublished(self, channel: str, data: Any = ANY, event: Any = ANY) -> None:  # noqa: N802
         """No such message was published."""
         self.published.assert_not_published(channel, data, event)
+
+    def assertMayListen(self, *channels: str) -> None:  # noqa: N802
+        """Whoever is logged in with ``self.client`` would be let in to all of these channels."""
+        if not may_listen(self._own_client(), *channels):
+            raise AssertionError(f"courier would be told to refuse {', '.join(channels)}; the log of courier_django says why.")
+
+    def assertMayNotListen(self, *channels: str) -> None:  # noqa: N802
+        """Whoever is logged in with ``self.client`` would be refused."""
+        if may_listen(self._own_client(), *channels):
+            raise AssertionError(f"courier would be told to let them listen to {', '.join(channels)}.")
+
+    def _own_client(self) -> Client:
+        client: Client = self.client  # type: ignore[attr-defined]
+        return client
 
     def assertNothingPublished(self) -> None:  # noqa: N802
         """Nothing was published at all."""

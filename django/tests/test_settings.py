@@ -16,6 +16,10 @@ class Settings(SimpleTestCase):
         self.assertEqual(settings.url, "redis://127.0.0.1:6379/0")
         self.assertEqual((settings.payload, settings.prefix, settings.on_commit), ("raw", "", True))
 
+    def test_a_broker_of_couriers_own_takes_the_place_of_redis(self) -> None:
+        with override_settings(COURIER={"BROKER": "127.0.0.1:6380"}):
+            self.assertEqual(get_settings().url, "redis://127.0.0.1:6380/0")
+
     def test_the_secret_is_made_from_the_key_and_is_another(self) -> None:
         with override_settings(SECRET_KEY="one" * 20, SECRET_KEY_FALLBACKS=["two" * 20]):
             settings = get_settings()
@@ -44,6 +48,7 @@ class Settings(SimpleTestCase):
         ({"XYZZY": 1}, "no key 'XYZZY'", "The keys are URL, "),
         ({"URL": "http://x"}, 'COURIER["URL"] is', "Write redis://"),
         ({"URL": 7}, "not a text", "in quotes"),
+        ({"BROKER": "6380 please"}, "is '6380 please'", '"127.0.0.1:6380"'),
         ({"PREFIX": "a\n"}, "control character", '"shop."'),
         ({"PREFIX": "courier:"}, "reserved", '"shop."'),
         ({"PAYLOAD": "json"}, "is 'json'", '"envelope"'),

@@ -39,6 +39,12 @@ class Tags(SimpleTestCase):
     def test_the_address_alone(self) -> None:
         self.assertEqual(rendered('{% courier_url "a" "b" %}'), "/events?channel=a&amp;channel=b")
 
+    def test_a_developers_courier_has_the_name_that_the_page_has(self) -> None:
+        with override_settings(COURIER={"EVENTS_URL": "http://127.0.0.1:8080/events"}):
+            for host, expected in [("localhost:8000", "localhost"), ("127.0.0.1:8000", "127.0.0.1"), ("shop", "127.0.0.1")]:
+                request = RequestFactory().get("/", HTTP_HOST=host)
+                self.assertEqual(rendered('{% courier_url "a" %}', request=request), f"http://{expected}:8080/events?channel=a")
+
     def test_a_nonce_of_the_content_security_policy_is_given_on(self) -> None:
         request = RequestFactory().get("/")
         request.csp_nonce = "n0nce"  # type: ignore[attr-defined]

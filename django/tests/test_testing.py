@@ -4,12 +4,14 @@ import datetime
 import unittest
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import SimpleTestCase, TestCase, override_settings
 
 from courier_django import apublish, pipeline, publish
 from courier_django.testing import ANY, CourierTestMixin, Recorder, record
 
+MIDDLEWARE = "courier_django.middleware.CourierMiddleware"
 NOWHERE = {"URL": "unix:///nowhere/redis.sock", "PAYLOAD": "envelope", "PREFIX": "shop."}
 
 
@@ -65,6 +67,26 @@ class WithTheMixin(CourierTestMixin, TestCase):
         async with pipeline() as batch:
             batch.publish("a", 2)
         self.assertPublished("a", count=2)
+
+
+@override_settings(COURIER=NOWHERE)
+class WhoMayListen(CourierTestMixin, TestCase):
+    def test_the_project_is_asked_as_courier_asks(self) -> None:
+        self.assertMayListen("chat.main")
+        self.assertMayNotListen("/members/")
+        user = User.objects.create_user("anna")
+        self.client.force_login(user)
+        self.assertMayListen("/members/", f"notices.{user.pk}")
+        self.assertMayNotListen("chat.secret")
+        with self.assertRaisesMessage(AssertionError, "let them listen to chat.main"):
+            self.assertMayNotListen("chat.main")
+        with self.assertRaisesMessage(AssertionError, "refuse chat.secret"):
+            self.assertMayListen("chat.secret")
+
+    def test_an_answer_that_is_none_is_told(self) -> None:
+        without = {"MIDDLEWARE": {"remove": [MIDDLEWARE]}}
+        with self.modify_settings(**without), self.assertRaisesMessage(AssertionError, "no answer but 404"):
+            self.assertMayListen("chat.main")
 
 
 @override_settings(COURIER=NOWHERE)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django import template
+from django.http.request import split_domain_port
 from django.templatetags.static import static
 from django.utils.crypto import salted_hmac
 from django.utils.html import format_html, format_html_join
@@ -16,6 +17,9 @@ from courier_django.channels import name_in_redis
 from courier_django.conf import get_settings
 
 register = template.Library()
+
+#: Names of the same machine, but not to cookies.
+_LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 
 SCRIPT = "courier_django/events.js"
 
@@ -36,7 +40,7 @@ def courier_events(
     ``share=False`` gives the page a connection of its own; ``token`` is a URL that answers ``{"token": ".."}``.
     """
     attributes = {
-        "src": courier_url(*channels),
+        "src": courier_url(context, *channels),
         "prefix": get_settings().prefix,
         "scope": _scope(context),
         "history": str(history) if history else "",
@@ -54,14 +58,25 @@ def courier_events(
     )
 
 
-@register.simple_tag
-def courier_url(*channels: str) -> str:
+@register.simple_tag(takes_context=True)
+def courier_url(context: Mapping[str, Any], *channels: str) -> str:
     """The address of a stream of these channels, for an EventSource or another client."""
     settings = get_settings()
     if not channels:
         raise template.TemplateSyntaxError("courier_events and courier_url take at least one channel")
     names = [("channel", name_in_redis(settings, channel)) for channel in channels]
-    return f"{settings.events_url}?{urlencode(names)}"
+    return f"{_events_url(settings.events_url, context.get('request'))}?{urlencode(names)}"
+
+
+def _events_url(url: str, request: Any) -> str:
+    """On a developer's machine: by the name that the page was asked for, because cookies go by that name."""
+    parts = urlsplit(url)
+    if request is None or parts.hostname not in _LOOPBACK:
+        return url
+    host = split_domain_port(request.get_host())[0]
+    if host not in _LOOPBACK:
+        return url
+    return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()
 
 
 def _scope(context: Mapping[str, Any]) -> str:
