@@ -26,7 +26,7 @@ test-django: tools ## Only the tests of the package in django/, with each versio
 	django/tests/run
 
 .PHONY: test-slow
-test-slow: ## The tests that wait as long as courier does by itself: a minute or so beyond `make test`.
+test-slow: ## The tests that take longer than every time: faults with default timeouts, ten minutes of little memory.
 	cargo test $(FEATURES) --no-fail-fast --locked -- --ignored
 
 .PHONY: tools

@@ -15,8 +15,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::config::banner::banner;
+use crate::config::budget::{self, Size};
 use crate::config::{self, Command, Config};
 use crate::driver::log;
+use crate::driver::memory;
 use crate::driver::orders::{Order, Report};
 use crate::driver::probe;
 use crate::driver::sys::signals::{Signal, Signals};
@@ -54,7 +56,10 @@ fn serve(config: Config) -> ExitCode {
         return refuse(format_args!("a thread cannot be started: {error}"));
     }
     match Threads::start(&config, &sender, log.dropped()) {
-        Ok(threads) => Server { config, threads, reports }.run(),
+        Ok(threads) => {
+            warn_of_bounds(&config, &threads);
+            Server { config, threads, reports }.run()
+        }
         Err(error) => refuse(error),
     }
 }
@@ -192,6 +197,20 @@ impl Server {
 
     fn report(&self) -> Result<Report, End> {
         self.reports.recv().map_err(|_| no_reports())
+    }
+}
+
+/// Says so if the bounds together allow more than there is.
+fn warn_of_bounds(config: &Config, threads: &Threads) {
+    let Some(memory) = memory::available() else { return };
+    let size = Size {
+        shards: threads.shards(),
+        connections: threads.connections_per_shard,
+        socket_bytes: memory::socket_bytes().unwrap_or(u64::MAX),
+    };
+    let shares = budget::shares(config, size);
+    if let Some(warning) = budget::warning(&shares, memory.bytes, &memory.bound.to_string()) {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -109,7 +109,7 @@ fn every_test_that_the_fault_tables_name_is_one_and_every_fault_has_its_row() {
     assert!(absent.is_empty(), "there is no such test: {absent:#?}");
     let redis =
         ["connections", "network", "process", "rights"].map(|module| format!("redis_trouble::{module}::"));
-    let own = ["crowd", "standstill", "stop"].map(|module| format!("own_faults::{module}::"));
+    let own = ["crowd", "memory", "standstill", "stop"].map(|module| format!("own_faults::{module}::"));
     for prefix in redis.into_iter().chain(own) {
         let mut faults = tests.iter().filter(|test| test.starts_with(&prefix)).peekable();
         assert!(faults.peek().is_some(), "{prefix}");

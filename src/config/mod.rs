@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod banner;
+pub mod budget;
 pub mod error;
 pub mod file;
 pub mod flags;

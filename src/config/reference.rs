@@ -212,6 +212,13 @@ with its last id and gets from the history what it missed. With `latest` the con
 again, it is told of one gap (`courier-gap`, reason `lagged`) and goes on with the newest message. That suits channels of
 which only the last message counts: prices, positions, progress. What a client listens to beside it loses nothing by it.
 
+## Memory
+
+The bounds of `limits` say what courier may come to hold when many things go wrong at once; at rest it holds a small part of
+that. Those of a shard count for each of them. Beside them count the kernel's buffers of connections whose clients do not
+read: two and a half times `limits.send_buffer_bytes` each, as far as `net.ipv4.tcp_mem` lets all of them. Where the sum is more than the
+machine has, or than a control group leaves it (`memory.max`), courier warns at its start, and names the options to lower.
+
 ## Redis
 
 `redis://[user[:password]@]host[:port][/database]` or `unix://[user[:password]@]/path[?db=database]`; user and password

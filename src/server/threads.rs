@@ -40,6 +40,8 @@ use crate::shard::Shard;
 #[derive(Debug)]
 pub(super) struct Threads {
     pub(super) placement: Placement,
+    /// What the tables of all shards have room for, each.
+    pub(super) connections_per_shard: usize,
     orders: Arc<Orders>,
     /// The shards' in their order, then the reader's.
     doorbells: Vec<Arc<Doorbell>>,
@@ -90,8 +92,10 @@ impl Threads {
         let pages =
             AdminPages::new(counters.clone(), reader_counters.clone(), "io_uring", Some(dropped_log_lines));
         let doorbells = (0..=shards).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>();
+        let slots = shard_ring(&config.limits, descriptors.soft).slots;
         let mut threads = Self {
             placement,
+            connections_per_shard: connections(&config.limits, slots),
             orders: Arc::default(),
             doorbells: doorbells.map_err(system("eventfd"))?,
             counters,
@@ -132,7 +136,7 @@ impl Threads {
             let mut options =
                 machines::shard(start.config, index, start.epoch, &site, counters, &census, random);
             let ring = shard_ring(&start.config.limits, start.descriptors);
-            options.limits.connections_per_shard = connections(&start.config.limits, ring.slots);
+            options.limits.connections_per_shard = self.connections_per_shard;
             let parts = ShardParts {
                 index,
                 shard: Shard::new(options),

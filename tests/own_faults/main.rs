@@ -8,6 +8,7 @@
 
 mod crowd;
 mod groups;
+mod memory;
 mod standstill;
 mod stop;
 #[path = "../support/mod.rs"]

@@ -56,7 +56,14 @@ impl Courier {
     /// Starts it and waits until it listens; Redis may be absent.
     #[track_caller]
     pub fn listening(flags: &[&str]) -> Self {
-        let process = Process::start(&mut server(flags));
+        Self::of(&mut server(flags))
+    }
+
+    /// The same of a command that `server` made, or that becomes it.
+    #[track_caller]
+    pub fn of(command: &mut Command) -> Self {
+        let has_redis = command.get_args().any(|word| word == "--redis");
+        let process = Process::start(command);
         let address = |row: &str| -> Option<SocketAddr> {
             let line = process.output.with(row);
             line.split([' ', '/', ',']).find_map(|word| word.parse().ok())
@@ -64,7 +71,7 @@ impl Courier {
         let [web, admin, broker] = ["  clients ", "  admin ", "  messages "].map(address);
         // Behind Unix sockets there is no address to ask.
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let broker = broker.filter(|_| !flags.contains(&"--redis"));
+        let broker = broker.filter(|_| !has_redis);
         Self { process, web: web.unwrap_or(nowhere), admin: admin.unwrap_or(nowhere), broker }
     }
 
