@@ -99,7 +99,7 @@ fn other_blocks() -> String {
     format.encode_opening(EPOCH, Some(Position(41)), Duration::from_secs(2), &mut opening);
     let notice = GapNotice {
         epoch: EPOCH,
-        position: Position(50),
+        position: Some(Position(50)),
         channel: &ChannelName::parse(b"news").unwrap(),
         from: Some(Position(42)),
         until: Position(50),
@@ -109,6 +109,9 @@ fn other_blocks() -> String {
     let mut skipped = Vec::new();
     let notice = GapNotice { until: Position(57), reason: GapReason::Lagged, ..notice };
     format.encode_gap(&notice, &mut skipped);
+    let mut several = Vec::new();
+    let notice = GapNotice { position: None, from: None, reason: GapReason::UnknownEpoch, ..notice };
+    format.encode_gap(&notice, &mut several);
     format.encode_closing(Closing::ComeBack, Duration::from_millis(3_217), &mut closing);
     let mut expired = Vec::new();
     format.encode_closing(Closing::Expired, Duration::from_millis(3_217), &mut expired);
@@ -118,6 +121,7 @@ fn other_blocks() -> String {
         ("Heartbeat, when nothing was sent for `sse.heartbeat`", format.heartbeat()),
         ("Gap", &gap),
         ("Gap that ends behind messages of other channels", &skipped),
+        ("Gap of a client with an id of another run, if it is not the last", &several),
         ("Closing, before a planned end", &closing),
         ("Closing, when what the client was let in with has expired", &expired),
     ] {

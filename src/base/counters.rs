@@ -155,8 +155,9 @@ impl ShardCounters {
         self.refusals[reason as usize].add(1);
     }
 
-    pub fn gap(&self, reason: GapReason) {
-        self.gaps[reason as usize].add(1);
+    /// So many subscribers were told of a gap.
+    pub fn gap(&self, reason: GapReason, subscribers: u64) {
+        self.gaps[reason as usize].add(subscribers);
     }
 }
 

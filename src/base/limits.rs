@@ -31,7 +31,8 @@ pub struct Limits {
     pub lag_bytes: usize,
     /// Encoded bytes of all logs of a shard. Beyond: the channel with the oldest frame loses its log.
     pub log_bytes: usize,
-    /// Bytes of all half-sent frames, heads and replays of a shard. Beyond: the connection is closed.
+    /// Bytes of all half-sent frames, heads and replays of a shard. Beyond: the connection with the most is closed. A replay
+    /// takes half of it at most.
     pub tail_bytes: usize,
     /// SO_SNDBUF of every client connection.
     pub send_buffer_bytes: usize,

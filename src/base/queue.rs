@@ -179,10 +179,11 @@ impl Replayed {
     }
 }
 
-/// What a join could not give: the messages of the channel after `from`, up to the replay's first, or the join.
+/// What a join could not give: the messages of the channel after `from` and up to `until`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JoinGap {
     pub from: Position,
+    pub until: Position,
     pub reason: GapReason,
 }
 

@@ -287,6 +287,18 @@ impl Hub {
         }
     }
 
+    /// How many subscriptions of the channel are owed what is appended to it.
+    pub fn listeners(&self, channel: ChannelKey) -> u64 {
+        let mut next = self.channels.get(channel).map_or(NO_STREAM, |channel| channel.streams);
+        let mut listeners = 0;
+        while next != NO_STREAM {
+            let stream = self.streams.at(next);
+            listeners += u64::from(stream.live());
+            next = stream.sibling();
+        }
+        listeners
+    }
+
     pub fn name(&self, channel: ChannelKey) -> Option<&ChannelName> {
         self.channels.get(channel).map(|channel| &channel.name)
     }

@@ -108,6 +108,10 @@ impl Stream {
         self.begin
     }
 
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
     pub fn behind(&self) -> u32 {
         self.behind
     }

@@ -41,8 +41,10 @@ pub struct Event<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct GapNotice<'a> {
     pub epoch: Epoch,
-    /// What the client has seen once it has this notice: its id resumes behind the gap.
-    pub position: Position,
+    /// What the client has seen once it has this notice: its id resumes behind the gap. None while there are gaps of
+    /// other channels to tell to a client whose id is not of this process: it keeps that id, and is told of all of them
+    /// again if it is cut off in between.
+    pub position: Option<Position>,
     pub channel: &'a ChannelName,
     /// The last position before the gap; none if what the client had is not of this process.
     pub from: Option<Position>,

@@ -60,13 +60,16 @@ pub(super) fn encode_gap(gap: &GapNotice<'_>, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(b",\"reason\":");
     sse::json_string(gap.reason.name(), out);
-    if gap.until != gap.position {
+    if gap.position != Some(gap.until) {
         out.extend_from_slice(b",\"to\":\"");
         sse::id(gap.epoch, gap.until, None, out);
         out.push(b'"');
     }
     out.extend_from_slice(b"}\n");
-    sse::id_and_end(gap.epoch, gap.position, None, out);
+    match gap.position {
+        Some(position) => sse::id_and_end(gap.epoch, position, None, out),
+        None => out.push(b'\n'),
+    }
 }
 
 /// Appends the first block: stored by a client, dispatched to no one.
@@ -244,17 +247,20 @@ mod tests {
     #[test]
     fn a_gap_is_an_event_with_the_id_behind_it() {
         let mut out = Vec::new();
-        for (from, until) in [(Some(3), 7), (None, 7), (Some(5), 9)] {
+        for (position, from, until) in
+            [(Some(7), Some(3), 7), (Some(7), None, 7), (Some(7), Some(5), 9), (None, None, 9)]
+        {
             let (from, until, reason) = (from.map(Position), Position(until), GapReason::TooOld);
-            let gap =
-                GapNotice { epoch: EPOCH, position: Position(7), channel: &channel(), from, until, reason };
+            let (position, channel) = (position.map(Position), &channel());
+            let gap = GapNotice { epoch: EPOCH, position, channel, from, until, reason };
             WireFormat::SseJson.encode_gap(&gap, &mut out);
         }
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "event: courier-gap\ndata: {\"channel\":\"news\",\"from\":\"a.3\",\"reason\":\"too-old\"}\nid: a.7\n\n\
              event: courier-gap\ndata: {\"channel\":\"news\",\"from\":null,\"reason\":\"too-old\"}\nid: a.7\n\n\
-             event: courier-gap\ndata: {\"channel\":\"news\",\"from\":\"a.5\",\"reason\":\"too-old\",\"to\":\"a.9\"}\nid: a.7\n\n"
+             event: courier-gap\ndata: {\"channel\":\"news\",\"from\":\"a.5\",\"reason\":\"too-old\",\"to\":\"a.9\"}\nid: a.7\n\n\
+             event: courier-gap\ndata: {\"channel\":\"news\",\"from\":null,\"reason\":\"too-old\",\"to\":\"a.9\"}\n\n"
         );
     }
 

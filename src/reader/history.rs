@@ -179,7 +179,11 @@ impl History {
             replay.push(Replayed::Message { position: frame.position, payload });
         }
         replay.extend(breaks.map(|gap| gap.replayed(position)));
-        let gap = (position < past.begin).then_some(JoinGap { from: position, reason: GapReason::TooOld });
+        let gap = (position < past.begin).then_some(JoinGap {
+            from: position,
+            until: past.begin,
+            reason: GapReason::TooOld,
+        });
         (replay, gap)
     }
 
@@ -380,7 +384,8 @@ mod tests {
             let (replay, gap) = self.history.replay(self.channels[channel], Position(position));
             let replay = replay.iter().map(shown).collect();
             if let Some(gap) = gap {
-                assert_eq!(gap, JoinGap { from: Position(position), reason: GapReason::TooOld });
+                let until = self.history.pasts[self.channels[channel].index()].begin;
+                assert_eq!(gap, JoinGap { from: Position(position), until, reason: GapReason::TooOld });
             }
             (replay, gap.is_none())
         }

@@ -382,22 +382,27 @@ impl Relay {
         let (replay, gap) = match self.history.start(id, waiter.since) {
             None => (Vec::new(), None),
             Some(from) if self.router.is_full(waiter.shard) => {
-                (Vec::new(), Some(JoinGap { from, reason: GapReason::QueueFull }))
+                (Vec::new(), Some(self.join_gap(from, GapReason::QueueFull)))
             }
             Some(from) => self.history.replay(id, from),
         };
         self.joined(waiter, JoinOutcome::Live { replay, gap });
     }
 
+    /// All of the channel up to now.
+    fn join_gap(&self, from: Position, reason: GapReason) -> JoinGap {
+        JoinGap { from, until: self.sequence.last(), reason }
+    }
+
     /// The answer to a join at a time when nobody listens: what there is, and the gap that has begun.
     fn answer_without_upstream(&mut self, id: ChannelId, waiter: Waiter, reason: GapReason) {
         let outcome = match self.history.start(id, waiter.since) {
             None => {
-                let gap = Some(JoinGap { from: self.sequence.last(), reason });
+                let gap = Some(self.join_gap(self.sequence.last(), reason));
                 JoinOutcome::Live { replay: Vec::new(), gap }
             }
             Some(from) if self.router.is_full(waiter.shard) => {
-                JoinOutcome::Live { replay: Vec::new(), gap: Some(JoinGap { from, reason }) }
+                JoinOutcome::Live { replay: Vec::new(), gap: Some(self.join_gap(from, reason)) }
             }
             Some(from) => {
                 let (mut replay, gap) = self.history.replay(id, from);
@@ -421,8 +426,13 @@ impl Relay {
     fn with_overflow(&self, since: Since, outcome: JoinOutcome) -> JoinOutcome {
         match (since, outcome) {
             (Since::After(seen), JoinOutcome::Live { replay, gap }) => {
-                let reason = gap.map_or(GapReason::QueueFull, |gap| gap.reason);
-                let overflow = self.router.overflow_began(seen).map(|from| JoinGap { from, reason });
+                // What it may lack lies before the notice that it had.
+                let behind = gap.map_or((seen, GapReason::QueueFull), |gap| (gap.until, gap.reason));
+                let overflow = self.router.overflow_began(seen).map(|from| JoinGap {
+                    from,
+                    until: behind.0,
+                    reason: behind.1,
+                });
                 JoinOutcome::Live { replay, gap: overflow.or(gap) }
             }
             (_, outcome) => outcome,

@@ -14,9 +14,10 @@ use crate::base::queue::{
 use crate::base::socket::{Slot, SocketKey};
 use crate::hub::{NO_SUBSCRIPTION, SubscriptionIndex};
 use crate::protocol::site::{Busy, Opening};
-use crate::protocol::{Event, GapNotice, WireFormat};
+use crate::protocol::{GapNotice, WireFormat};
 
 use super::Shard;
+use super::replay::{LeftOut, Piece};
 use super::row::{Flags, State};
 
 #[derive(Debug)]
@@ -49,6 +50,8 @@ enum Answer {
         replay: Vec<Replayed>,
         gap: Option<JoinGap>,
         was_late: bool,
+        /// Where the subscription begins if there is no replay.
+        position: Position,
     },
     Forbidden,
 }
@@ -65,6 +68,8 @@ fn wants_past(start: Start) -> bool {
 struct Notice {
     name: ChannelName,
     from: Option<Position>,
+    /// The gap ends here, or behind where the stream begins if that is later.
+    until: Position,
     reason: GapReason,
 }
 
@@ -155,7 +160,7 @@ impl Shard {
         let Some(waiting) = entry.channels.iter_mut().find(awaited) else { return };
         match outcome {
             JoinOutcome::Live { replay, gap } => {
-                waiting.answer = Answer::Live { replay, gap, was_late };
+                waiting.answer = Answer::Live { replay, gap, was_late, position };
                 if wants_past || was_late {
                     self.hub.start_at_end(waiting.subscription);
                 }
@@ -185,14 +190,15 @@ impl Shard {
             Start::Behind(Seen::Here(seen)) => Some(seen),
             // Its first id will be of what is replayed to it.
             Start::Earliest | Start::Last(_) => None,
-            Start::Behind(Seen::Elsewhere) | Start::Live => {
+            start @ (Start::Behind(Seen::Elsewhere) | Start::Live) => {
                 // What comes on the channels that are live is owed from here on.
                 for waiting in
                     entry.channels.iter().filter(|waiting| !matches!(waiting.answer, Answer::Awaited))
                 {
                     self.hub.start_at_end(waiting.subscription);
                 }
-                Some(position)
+                // Who has the id of another run keeps it until it is told of its gaps.
+                (start == Start::Live).then_some(position)
             }
         };
         entry.format.encode_opening(self.epoch, shown, self.site.retry, &mut bytes);
@@ -218,28 +224,32 @@ impl Shard {
         for waiting in channels {
             self.settle_channel(slot, waiting, start, here, early, &mut notices, &mut replays);
         }
-        let first_replayed = replays.iter().map(|(_, piece): &(_, Replayed)| piece.position()).min();
+        self.leave_out(format, here, &mut notices, &mut replays);
+        let first_replayed = replays.iter().map(|(_, piece)| piece.position()).min();
         let first = first_replayed.into_iter().chain(self.first_owed(slot)).min();
         let position = first.map_or_else(|| self.hub.position(), Position::before);
         let mut bytes = head;
-        let shown = here.or(early).unwrap_or(position).min(position);
+        // An id of this run is a promise: not before everything is told that the client's own id stands for.
+        let is_known = here.is_some() || !matches!(start, Start::Behind(_));
+        let shown = is_known.then(|| here.or(early).unwrap_or(position).min(position));
         if early.is_none() {
-            format.encode_opening(self.epoch, Some(shown), self.site.retry, &mut bytes);
+            format.encode_opening(self.epoch, shown, self.site.retry, &mut bytes);
             self.mark_opened(slot);
         }
         // An id covers all channels: only the last of the gaps may carry one behind them, or a client that is cut between
         // two of them would come back behind one that it was not told of.
         let last = notices.len().saturating_sub(1);
-        for (index, Notice { name, from, reason }) in notices.into_iter().enumerate() {
-            let (position, until) = (if index == last { position } else { shown }, position);
+        for (index, Notice { name, from, until, reason }) in notices.into_iter().enumerate() {
+            let until = until.max(position);
+            let position = if index == last { Some(position) } else { shown };
             // What is replayed may begin before the gap that a late answer is: the gap is told first, and is no riddle.
-            let from = from.map(|from| from.min(position));
+            let from = from.map(|from| position.map_or(from, |position| from.min(position)));
             let notice = GapNotice { epoch: self.epoch, position, channel: &name, from, until, reason };
             format.encode_gap(&notice, &mut bytes);
-            self.counters.gap(reason);
+            self.counters.gap(reason, 1);
         }
         if !replays.is_empty() {
-            self.write_replays(slot, format, replays, &mut bytes);
+            self.write_replays(slot, format, &replays, &mut bytes);
         }
         if !bytes.is_empty() {
             self.push_tail(slot, bytes);
@@ -259,7 +269,7 @@ impl Shard {
         here: Option<Position>,
         early: Option<Position>,
         notices: &mut Vec<Notice>,
-        replays: &mut Vec<(SubscriptionIndex, Replayed)>,
+        replays: &mut Vec<Piece>,
     ) {
         let Waiting { subscription, answer, .. } = waiting;
         let name = self.hub.channel_of(subscription).1.clone();
@@ -269,27 +279,33 @@ impl Shard {
         match answer {
             Answer::Awaited => unreachable!("a stream goes live when nothing is awaited"),
             Answer::Forbidden => {
-                notices.push(Notice { name, from: here, reason: GapReason::Forbidden });
+                notices.push(Notice {
+                    name,
+                    from: here,
+                    until: Position::ZERO,
+                    reason: GapReason::Forbidden,
+                });
                 self.unlink(slot, subscription);
             }
             Answer::Known => {
                 if is_unknown {
-                    notices.push(Notice { name, from: None, reason: GapReason::UnknownEpoch });
+                    let (until, reason) = (Position::ZERO, GapReason::UnknownEpoch);
+                    notices.push(Notice { name, from: None, until, reason });
                 }
                 if starts_now {
                     self.hub.start_at_end(subscription);
                 }
             }
-            Answer::Live { replay, gap, was_late } => {
+            Answer::Live { replay, gap, was_late, position: until } => {
                 if is_unknown {
-                    notices.push(Notice { name, from: None, reason: GapReason::UnknownEpoch });
-                } else if let Some(JoinGap { from, reason }) = gap {
+                    notices.push(Notice { name, from: None, until, reason: GapReason::UnknownEpoch });
+                } else if let Some(JoinGap { from, until, reason }) = gap {
                     // An early head has promised what comes behind its id.
                     let promised = early.filter(|_| was_late && here.is_none());
                     let from = promised.map_or(from, |promised| from.min(promised));
-                    notices.push(Notice { name, from: Some(from), reason });
+                    notices.push(Notice { name, from: Some(from), until, reason });
                 } else if was_late && here.is_none() {
-                    notices.push(Notice { name, from: early, reason: GapReason::UpstreamDown });
+                    notices.push(Notice { name, from: early, until, reason: GapReason::UpstreamDown });
                 }
                 if starts_now {
                     self.hub.start_at_end(subscription);
@@ -299,39 +315,24 @@ impl Shard {
         }
     }
 
-    /// Writes the replays of all channels, and what came live behind them meanwhile, in rising position.
-    fn write_replays(
-        &mut self,
-        slot: Slot,
+    /// Leaves out of the replays what the tails have no room for, and states it.
+    fn leave_out(
+        &self,
         format: WireFormat,
-        mut replays: Vec<(SubscriptionIndex, Replayed)>,
-        bytes: &mut Vec<u8>,
+        here: Option<Position>,
+        notices: &mut Vec<Notice>,
+        replays: &mut Vec<Piece>,
     ) {
-        // Stable: a gap that begins behind the last message stays behind it.
-        replays.sort_by_key(|(_, piece)| piece.position());
-        let (epoch, mut encoded, mut written) = (self.epoch, 0, 0);
-        for (subscription, piece) in &replays {
-            // What another channel got live in between goes first.
-            while let Some(gathered) = self.gather_first(slot, Some(piece.position()), bytes) {
-                written += gathered.messages();
-            }
-            let (_, channel, mode) = self.hub.channel_of(*subscription);
-            match *piece {
-                Replayed::Message { position, ref payload } => {
-                    format.encode(&Event { epoch, position, channel, payload, mode }, bytes);
-                    encoded += 1;
-                }
-                Replayed::Gap { position, from, reason } => {
-                    format.encode_gap(
-                        &GapNotice { epoch, position, channel, from: Some(from), until: position, reason },
-                        bytes,
-                    );
-                    self.counters.gap(reason);
+        for LeftOut { subscription, from, until } in self.fit_replays(format, replays) {
+            let name = self.hub.channel_of(subscription).1;
+            match notices.iter_mut().find(|notice| notice.name == *name) {
+                Some(notice) => notice.until = notice.until.max(until),
+                None => {
+                    let from = Some(here.unwrap_or(from));
+                    notices.push(Notice { name: name.clone(), from, until, reason: GapReason::TooOld });
                 }
             }
         }
-        self.counters.cells.frames_encoded.add(encoded);
-        self.counters.cells.messages_delivered.add(encoded + written);
     }
 
     pub(super) fn drop_join(&mut self, join: u32) -> Join {

@@ -81,13 +81,13 @@ impl Shard {
         let format = WireFormat::ALL[self.hub.format_of(subscription)];
         let notice = GapNotice {
             epoch: self.epoch,
-            position,
+            position: Some(position),
             channel: self.hub.channel_of(subscription).1,
             from: Some(from),
             until,
             reason: GapReason::Lagged,
         };
         format.encode_gap(&notice, out);
-        self.counters.gap(GapReason::Lagged);
+        self.counters.gap(GapReason::Lagged, 1);
     }
 }

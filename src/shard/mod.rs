@@ -20,6 +20,7 @@ mod joining;
 pub mod laggards;
 mod merge;
 mod publishers;
+mod replay;
 mod request;
 mod row;
 mod sweep;
@@ -322,7 +323,7 @@ impl Shard {
             self.hub.append(channel, position, self.now, |format, channel, _, bytes| {
                 let notice = GapNotice {
                     epoch,
-                    position,
+                    position: Some(position),
                     channel,
                     from: Some(gap.from),
                     until: position,
@@ -330,7 +331,7 @@ impl Shard {
                 };
                 WireFormat::ALL[format].encode_gap(&notice, bytes);
             });
-            self.counters.gap(gap.reason);
+            self.counters.gap(gap.reason, self.hub.listeners(channel));
             if gap.reason == GapReason::Forbidden {
                 self.hub.unheard(channel);
             }

@@ -14,3 +14,11 @@ mod stop;
 #[path = "../support/mod.rs"]
 mod support;
 mod witness;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held by tests that keep the whole machine busy: beside another one the clients of such a test could not keep up.
+fn busy() -> MutexGuard<'static, ()> {
+    static BUSY: Mutex<()> = Mutex::new(());
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -98,6 +98,7 @@ fn hold(span: Duration) {
     let Some(group) = MemoryGroup::of(BOUND) else {
         return skipped("no control group of memory can be made here");
     };
+    let _busy = crate::busy();
     raise(Resource::Descriptors).unwrap();
     let (redis, directory) = (Redis::start(), Directory::new());
     let rules = directory.file(

@@ -24,6 +24,7 @@ const ROOM: &[&str] = &[
 
 #[test]
 fn told_to_stop_during_a_broadcast_it_cuts_no_message_and_says_so_to_everybody() {
+    let _busy = crate::busy();
     let mut courier = Courier::with_broker(&[&["--shards", "2", "--drain-timeout", "20s"], ROOM].concat());
     let (web, mut client) = (courier.web, courier.client());
     let readers: Vec<_> = (0..50)

@@ -130,7 +130,12 @@ pub(super) fn families() -> Vec<Family> {
         ),
         own("courier_disconnects", "Connections that ended, by why.", Shape::Counter, Source::Disconnects),
         own("courier_refusals", "Requests that were refused, by why.", Shape::Counter, Source::Refusals),
-        own("courier_gaps", "Gaps that subscribers were told of, by why.", Shape::Counter, Source::Gaps),
+        own(
+            "courier_gaps",
+            "Gaps that subscribers were told of, by why: each counts once for each subscriber and channel.",
+            Shape::Counter,
+            Source::Gaps,
+        ),
         own(
             "courier_delivery_lag_seconds",
             "From receiving a message to handing it to the sockets: one sample for each flush of a channel.",
@@ -408,7 +413,7 @@ mod tests {
         shards[0].disconnect(Disconnect::Lagged);
         shards[1].disconnect(Disconnect::Lagged);
         shards[0].refusal(Refusal::HeadTooLarge);
-        shards[1].gap(GapReason::TooOld);
+        shards[1].gap(GapReason::TooOld, 1);
         shards[0].delivery_lag.record(Duration::from_micros(60));
         shards[1].delivery_lag.record(Duration::from_secs(11));
         reader.cells.redis_up.set(1);

@@ -20,6 +20,8 @@ pub(super) struct Causes {
     pub(super) forbidden: BTreeSet<usize>,
     /// The queues and spills are small.
     pub(super) tight_queues: bool,
+    /// The tails may have no room for all of a replay.
+    pub(super) tight_tails: bool,
     /// Channels whose history nothing cuts short in this run.
     pub(super) kept_whole: BTreeSet<usize>,
 }
@@ -45,7 +47,11 @@ impl Causes {
             GapReason::TooOld => {
                 // What is forbidden while nobody wants it is forgotten.
                 let is_kept = self.kept_whole.contains(&channel) && !self.forbidden.contains(&channel);
-                begin == Begin::Resume && !(had_message && is_kept)
+                match begin {
+                    Begin::Resume => !(had_message && is_kept),
+                    Begin::Earliest | Begin::Last(_) => self.tight_tails,
+                    Begin::Live | Begin::Foreign => false,
+                }
             }
             // A join that was answered late is stated as one that could not be heard in time.
             GapReason::UpstreamDown => self.outage || now.age >= JOIN_TIMEOUT,

@@ -8,7 +8,7 @@ use crate::base::time::Time;
 
 use super::causes::{Causes, Circumstances};
 use super::order::{Order, channel_name};
-use super::witness::{Begin, Format, Witness};
+use super::witness::{Begin, FOREIGN, Format, Witness};
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -163,7 +163,7 @@ impl Client {
         let said = match begin {
             Begin::Live => None,
             Begin::Resume => Some(id),
-            Begin::Foreign => Some("zzz.17"),
+            Begin::Foreign => Some(FOREIGN),
             Begin::Earliest => Some("earliest"),
             Begin::Last(count) => {
                 query.push(format!("history={count}"));

@@ -161,6 +161,7 @@ impl World {
             (0..plan.clients).map(|number| Client::new(seed, number, plan.channels, &mut random)).collect();
         let causes = Causes {
             tight_queues: plan.tight_queues,
+            tight_tails: plan.tight_tails,
             kept_whole: plan.kept_whole.clone(),
             ..Causes::default()
         };

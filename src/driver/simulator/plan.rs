@@ -26,6 +26,7 @@ pub(super) struct Plan {
     pub(super) limits: Limits,
     pub(super) rules: Rules,
     pub(super) kept_whole: BTreeSet<usize>,
+    pub(super) tight_tails: bool,
     /// Deliveries in one queue, and controls in theirs.
     pub(super) queue_room: usize,
     pub(super) control_room: usize,
@@ -69,9 +70,8 @@ impl Plan {
         let mut kept_whole = BTreeSet::new();
         let mut rules = Vec::new();
         for channel in 0..channels {
-            // A resume whose replay alone is beyond the bound of all tails would be cut for ever.
-            let history = if tight_tails { FEW } else { any_retention(random) };
-            if history == WHOLE && !tight_history && !few_channels {
+            let history = any_retention(random);
+            if history == WHOLE && !tight_history && !few_channels && !tight_tails {
                 kept_whole.insert(channel);
             }
             let pattern = Pattern::parse(&channel_name(channel)).expect("a name is a pattern");
@@ -85,6 +85,7 @@ impl Plan {
             limits,
             rules: Rules::new(rules),
             kept_whole,
+            tight_tails,
             queue_room: 1 << random.below(8),
             control_room: 1 << random.below(8),
             tight_queues,

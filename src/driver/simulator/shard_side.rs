@@ -2,7 +2,7 @@
 //!
 //! Carries out what concerns the sockets; what concerns the rest of the world is the world's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,7 +115,9 @@ impl ShardSide {
         let mut volley: Vec<Send> = Vec::new();
         self.shard.plan(now, &mut volley);
         let mut unsent = Vec::new();
+        let mut sent_to = BTreeSet::new();
         for (index, send) in (0..).zip(&volley) {
+            assert!(sent_to.insert(send.socket.slot), "a connection is sent to once in a volley");
             let bytes = self.shard.bytes(send);
             let socket = self.sockets.get_mut(&send.socket.slot).expect("a send goes to an open socket");
             assert_eq!(socket.key, Some(send.socket), "a send goes to the slot's present use");

@@ -75,7 +75,7 @@ fn a_stream_that_asked_for_what_is_kept_has_no_id_before_it_is_given_it() {
     bench.joined(socket, b, 22, Vec::new(), None);
     bench.flush();
     let expected = "event: courier-gap\n\
-                    data: {\"channel\":\"b\",\"from\":\"a.18\",\"reason\":\"upstream-down\"}\nid: a.18\n\n\
+                    data: {\"channel\":\"b\",\"from\":\"a.18\",\"reason\":\"upstream-down\",\"to\":\"a.22\"}\nid: a.18\n\n\
                     data: a19\nid: a.19\n\ndata: a21\nid: a.21\n\n";
     assert_eq!(bench.body(1), expected);
 }
@@ -101,9 +101,82 @@ fn an_id_of_another_run_is_answered_by_a_stated_gap() {
     let mut bench = Bench::new();
     bench.stream(1, "channel=news&last_event_id=zzz.5");
     bench.join_all(7);
-    let expected = "retry: 2000\nid: a.7\n\nevent: courier-gap\n\
+    let expected = "retry: 2000\n\nevent: courier-gap\n\
                     data: {\"channel\":\"news\",\"from\":null,\"reason\":\"unknown-epoch\"}\nid: a.7\n\n";
     assert_eq!(bench.body(1), expected);
+}
+
+/// Cut anywhere before the last gap, the client comes back with the id that it had, and is told of all of them.
+#[test]
+fn a_client_with_an_id_of_another_run_gets_none_of_this_run_before_the_last_gap() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b&last_event_id=zzz.5");
+    bench.join_all(7);
+    let expected = "retry: 2000\n\n\
+                    event: courier-gap\ndata: {\"channel\":\"a\",\"from\":null,\"reason\":\"unknown-epoch\",\"to\":\"a.7\"}\n\n\
+                    event: courier-gap\ndata: {\"channel\":\"b\",\"from\":null,\"reason\":\"unknown-epoch\"}\nid: a.7\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
+fn an_early_head_shows_a_client_with_an_id_of_another_run_no_other() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b&last_event_id=zzz.5");
+    let (a, socket, _) = bench.asked("a");
+    let (b, ..) = bench.asked("b");
+    bench.joined(socket, a, 3, Vec::new(), None);
+    bench.now = bench.shard.waits.next().unwrap();
+    bench.input(Input::Tick);
+    bench.flush();
+    assert_eq!(bench.body(1), "retry: 2000\n\n");
+    bench.publish(&[(a, 4, "four")]);
+    bench.joined(socket, b, 6, Vec::new(), None);
+    bench.flush();
+    let expected = "event: courier-gap\ndata: {\"channel\":\"a\",\"from\":null,\"reason\":\"unknown-epoch\",\"to\":\"a.3\"}\n\n\
+                    event: courier-gap\ndata: {\"channel\":\"b\",\"from\":null,\"reason\":\"unknown-epoch\",\"to\":\"a.6\"}\nid: a.3\n\n\
+                    data: four\nid: a.4\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
+fn a_gap_reaches_as_far_as_its_own_channel_lacks_messages_whatever_comes_of_others() {
+    let mut bench = Bench::new();
+    bench.stream(1, "channel=a&channel=b&last_event_id=a.5");
+    let (a, socket, _) = bench.asked("a");
+    let (b, ..) = bench.asked("b");
+    let gap = JoinGap { from: Position(5), until: Position(50), reason: GapReason::TooOld };
+    bench.joined(socket, a, 60, vec![replayed(51, "a51")], Some(gap));
+    bench.joined(socket, b, 60, vec![replayed(30, "b30")], None);
+    bench.flush();
+    let expected = "retry: 2000\nid: a.5\n\nevent: courier-gap\n\
+                    data: {\"channel\":\"a\",\"from\":\"a.5\",\"reason\":\"too-old\",\"to\":\"a.50\"}\nid: a.29\n\n\
+                    data: b30\nid: a.30\n\ndata: a51\nid: a.51\n\n";
+    assert_eq!(bench.body(1), expected);
+}
+
+#[test]
+fn of_a_replay_beyond_the_tails_the_oldest_is_left_out_and_said_so() {
+    let mut bench = Bench::with(|options| options.limits.tail_bytes = 4_096);
+    bench.stream(1, "channel=a&channel=b&last_event_id=a.5");
+    let (a, socket, _) = bench.asked("a");
+    let (b, ..) = bench.asked("b");
+    let long = |position: u64| {
+        let payload = Bytes::from(position.to_string().repeat(100));
+        Replayed::Message { position: Position(position), payload }
+    };
+    bench.joined(socket, a, 60, (10..40).map(long).collect(), None);
+    bench.joined(socket, b, 60, vec![replayed(12, "old"), replayed(39, "b39")], None);
+    bench.publish(&[(a, 61, "a61")]);
+    bench.flush();
+    let body = bench.body(1);
+    let expected = "retry: 2000\nid: a.5\n\n\
+                    event: courier-gap\ndata: {\"channel\":\"a\",\"from\":\"a.5\",\"reason\":\"too-old\",\"to\":\"a.30\"}\nid: a.5\n\n\
+                    event: courier-gap\ndata: {\"channel\":\"b\",\"from\":\"a.5\",\"reason\":\"too-old\"}\nid: a.30\n\n\
+                    data: 3131";
+    assert!(body.starts_with(expected), "{body}");
+    assert!(body.ends_with("data: b39\nid: a.39\n\ndata: a61\nid: a.61\n\n"), "{body}");
+    assert_eq!(bench.disconnects(Disconnect::TailLimit), 0);
+    assert_eq!(bench.shard.kept_bytes(), 0);
 }
 
 #[test]
@@ -111,7 +184,7 @@ fn a_replay_that_is_not_everything_states_its_gap_first_and_a_cut_behind_it_lose
     let mut bench = Bench::new();
     bench.stream(1, "channel=news&last_event_id=a.5");
     let (news, socket, _) = bench.asked("news");
-    let gap = JoinGap { from: Position(5), reason: GapReason::TooOld };
+    let gap = JoinGap { from: Position(5), until: Position(20), reason: GapReason::TooOld };
     bench.joined(socket, news, 40, vec![replayed(30, "x")], Some(gap));
     bench.flush();
     let expected = "retry: 2000\nid: a.5\n\nevent: courier-gap\n\
@@ -124,7 +197,7 @@ fn a_replay_that_is_not_everything_states_its_gap_first_and_a_cut_behind_it_lose
 fn a_cut_between_the_gaps_of_two_channels_leaves_the_second_to_be_told() {
     let mut bench = Bench::new();
     bench.stream(1, "channel=a&channel=b&last_event_id=a.5");
-    let gap = || Some(JoinGap { from: Position(5), reason: GapReason::TooOld });
+    let gap = || Some(JoinGap { from: Position(5), until: Position(20), reason: GapReason::TooOld });
     for name in ["a", "b"] {
         let (channel, socket, _) = bench.asked(name);
         bench.joined(socket, channel, 40, Vec::new(), gap());
@@ -172,7 +245,7 @@ fn the_head_goes_out_after_two_seconds_and_what_was_missed_until_the_join_is_a_g
     bench.publish(&[(a, 4, "four")]);
     bench.joined(socket, b, 5, Vec::new(), None);
     bench.flush();
-    let expected = "event: courier-gap\ndata: {\"channel\":\"b\",\"from\":\"a.3\",\"reason\":\"upstream-down\"}\n\
+    let expected = "event: courier-gap\ndata: {\"channel\":\"b\",\"from\":\"a.3\",\"reason\":\"upstream-down\",\"to\":\"a.5\"}\n\
                     id: a.3\n\ndata: four\nid: a.4\n\n";
     assert_eq!(bench.body(1), expected);
 }
@@ -187,11 +260,11 @@ fn a_gap_behind_an_early_head_begins_where_the_head_said_so() {
     bench.now = bench.shard.waits.next().unwrap();
     bench.input(Input::Tick);
     bench.publish(&[(a, 4, "four")]);
-    let gap = JoinGap { from: Position(9), reason: GapReason::UpstreamDown };
+    let gap = JoinGap { from: Position(9), until: Position(9), reason: GapReason::UpstreamDown };
     bench.joined(socket, b, 9, Vec::new(), Some(gap));
     bench.flush();
     let expected = "retry: 2000\nid: a.3\n\n\
-                    event: courier-gap\ndata: {\"channel\":\"b\",\"from\":\"a.3\",\"reason\":\"upstream-down\"}\n\
+                    event: courier-gap\ndata: {\"channel\":\"b\",\"from\":\"a.3\",\"reason\":\"upstream-down\",\"to\":\"a.9\"}\n\
                     id: a.3\n\ndata: four\nid: a.4\n\n";
     assert_eq!(bench.body(1), expected);
 }
@@ -259,7 +332,7 @@ fn who_comes_after_a_channel_became_forbidden_asks_the_reader() {
         let (_, socket, since) = bench.asked("a");
         assert_eq!(since, Since::Now);
         bench.controls.clear();
-        let gap = JoinGap { from: Position(2), reason: GapReason::Forbidden };
+        let gap = JoinGap { from: Position(2), until: Position(2), reason: GapReason::Forbidden };
         bench.joined(socket, a, 2, Vec::new(), Some(gap));
         bench.flush();
         assert!(bench.body(slot).contains("\"reason\":\"forbidden\""));
@@ -274,7 +347,7 @@ fn while_the_upstream_is_down_every_stream_asks_the_reader() {
     bench.input(Input::Delivery(Delivery::Upstream(Reach::Down)));
     bench.stream(2, "channel=a");
     let (a, socket, _) = bench.asked("a");
-    let gap = JoinGap { from: Position(1), reason: GapReason::UpstreamDown };
+    let gap = JoinGap { from: Position(1), until: Position(1), reason: GapReason::UpstreamDown };
     bench.joined(socket, a, 1, Vec::new(), Some(gap));
     bench.flush();
     assert!(bench.body(2).contains("upstream-down"));
