@@ -43,7 +43,7 @@ sim: ## The simulator, optimised, with SEEDS random schedules (make sim SEEDS=10
 
 .PHONY: reference
 reference: ## Writes the generated pages under docs/ and the example file from the tables in the code.
-	COURIER_WRITE_REFERENCE=1 UPDATE_DOCS=1 cargo test $(FEATURES) --locked --quiet --test reference --test protocol_docs
+	COURIER_WRITE_REFERENCE=1 UPDATE_DOCS=1 cargo test $(FEATURES) --locked --quiet --test reference --test protocol_docs --test access_docs
 
 .PHONY: instructions
 instructions: ## Instructions per delivery, connection and heartbeat in user space, and where they go (needs valgrind).

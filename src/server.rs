@@ -31,6 +31,8 @@ pub fn main() -> ExitCode {
         Ok(Command::Serve(config)) => serve(*config),
         Ok(Command::Publish(command)) => tools::publish::run(&command),
         Ok(Command::Subscribe(command)) => tools::subscribe::run(&command),
+        Ok(Command::Explain(command)) => tools::explain::run(&command),
+        Ok(Command::Sign(command)) => tools::sign::run(&command),
         Ok(Command::Print(text)) => print(&text),
         Err(error) => refuse(error),
     }

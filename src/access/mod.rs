@@ -2,15 +2,20 @@
 //! answer only, no I/O.
 
 mod credentials;
+mod denial;
 mod gate;
 mod grant;
+pub mod jwt;
+pub mod keys;
 mod origins;
 mod proxies;
 mod rules;
+pub mod signed_url;
 mod signing_key;
 
 pub use credentials::Credentials;
-pub use gate::{Gate, Verdict};
+pub use denial::Denial;
+pub use gate::{Account, Gate, Verdict};
 pub use grant::{Grant, Right};
 pub use origins::{AllowedOrigins, BadOrigin, is_same_host};
 pub use proxies::{BadRange, ForwardedField, Proxies, TrustedProxies};

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use crate::access::Right;
+use crate::access::jwt::Jwt;
+use crate::access::signed_url::SignedUrl;
 use crate::base::channel::{BadChannelName, ChannelMode, ChannelName, PayloadMode, SlowMode};
 use crate::base::glob;
 use crate::base::retention::Retention;
@@ -26,17 +28,25 @@ pub struct Rule {
     pub history: Retention,
     /// What happens to those who read too slowly.
     pub slow: SlowMode,
+    /// How tokens are checked; there exactly if a way in is [`Way::Jwt`].
+    pub jwt: Option<Arc<Jwt>>,
+    /// How signed URLs are checked; there exactly if a way in is [`Way::SignedUrl`].
+    pub signed_url: Option<SignedUrl>,
 }
 
 /// The ways in, tried in the operator's order. None: nobody gets in, which takes names out of a wider row that follows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access(Vec<Way>);
 
-/// How one gets in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How one gets in. What else has to be known about a way stands in the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// Everyone does.
     Public,
+    /// With a token that the application has signed.
+    Jwt,
+    /// With a URL that the application has signed.
+    SignedUrl,
 }
 
 impl Way {
@@ -44,7 +54,8 @@ impl Way {
     /// page asks.
     pub fn reads_cookies(&self) -> bool {
         match self {
-            Self::Public => false,
+            Self::Public | Self::SignedUrl => false,
+            Self::Jwt => true,
         }
     }
 }
@@ -101,6 +112,11 @@ impl Rules {
         self.0.iter().find(|rule| rule.pattern.matches(channel))
     }
 
+    /// Its place.
+    pub fn place(&self, channel: &ChannelName) -> Option<usize> {
+        self.0.iter().position(|rule| rule.pattern.matches(channel))
+    }
+
     /// How this channel is served.
     pub fn mode(&self, channel: &ChannelName) -> ChannelMode {
         self.decide(channel).map(Rule::mode).unwrap_or_default()
@@ -120,7 +136,16 @@ impl Rule {
     /// A row that says no more than who may listen to what. Nobody publishes over HTTP.
     pub fn new(pattern: Pattern, access: Access) -> Self {
         let ChannelMode { payload, slow } = ChannelMode::default();
-        Self { pattern, access, publish: Access::closed(), payload, history: Retention::default(), slow }
+        Self {
+            pattern,
+            access,
+            publish: Access::closed(),
+            payload,
+            history: Retention::default(),
+            slow,
+            jwt: None,
+            signed_url: None,
+        }
     }
 
     /// Who has this right.
@@ -129,6 +154,11 @@ impl Rule {
             Right::Subscribe => &self.access,
             Right::Publish => &self.publish,
         }
+    }
+
+    /// Whether this way in is one of the row's, to listen or to publish.
+    pub fn has(&self, way: Way) -> bool {
+        self.access.ways().contains(&way) || self.publish.ways().contains(&way)
     }
 
     /// How the row's channels are served.

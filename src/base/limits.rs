@@ -188,6 +188,16 @@ pub const BROKER_REQUEST_EXTRA_BYTES: usize = 64 * KIB;
 pub const EVENT_BYTES: usize = 128 * MIB;
 /// Lines of the log that wait for stderr. Beyond: dropped and counted.
 pub const LOG_LINES: usize = 4_096;
+/// Bytes of a user's name, as a token or a URL has it. Beyond: the token or the URL does not hold.
+pub const USER_BYTES: usize = 255;
+/// Channel patterns of one right in a token. Beyond: the token does not hold.
+pub const CLAIM_PATTERNS: usize = 256;
+/// How far behind the application's clock ours may be, for tokens that hold from now on (`nbf`). Their end is exact.
+pub const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
+/// Keys of one JSON Web Key Set. Beyond: the set is refused.
+pub const KEYS_PER_SET: usize = 256;
+/// Bytes of a file with keys. Beyond: refused.
+pub const KEY_FILE_BYTES: usize = 256 * KIB;
 /// Bytes of the configuration file, and of the file with the Redis password.
 pub const CONFIG_FILE_BYTES: usize = MIB;
 pub const PASSWORD_FILE_BYTES: usize = 4 * KIB;

@@ -41,6 +41,17 @@ macro_rules! refusals {
     };
 }
 
+impl Refusal {
+    /// The WWW-Authenticate field of the answer (RFC 6750, section 3): without an error for who shows nothing.
+    pub const fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::TokenMissing => Some("Bearer"),
+            Self::TokenInvalid => Some("Bearer error=\"invalid_token\""),
+            _ => None,
+        }
+    }
+}
+
 /// What happens to a connection after a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
@@ -73,6 +84,16 @@ refusals! {
     ChannelNotOpen = 403 "channel-not-open" Keep
         "A channel that no rule opens, whether it exists or not."
         "No rule opens this channel to you. The operator opens channels with --public PATTERN or a [[channels]] rule.",
+    TokenMissing = 401 "token-missing" Keep
+        "A channel whose rule wants a token, and a request that shows none."
+        "This channel wants a token: in Authorization: Bearer, or in the cookie that the operator names.",
+    TokenInvalid = 401 "token-invalid" Keep
+        "A channel whose rule wants a token, and a token that does not hold, for whatever reason."
+        "The token does not hold, or no longer. Get a new one; courier --check-config --as TOKEN --channel NAME tells \
+         the operator why.",
+    UrlInvalid = 403 "url-invalid" Keep
+        "A signed URL whose signature is not right, not over these channels, or expired."
+        "The signature of this URL does not hold, or no longer. Get a new URL.",
     OriginNotAllowed = 403 "origin-not-allowed" Keep
         "An `Origin` that is neither allowed nor the request's own host, or one that is not listed where a cookie \
          decides; at `/publish` in try-out, any \

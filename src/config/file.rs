@@ -12,6 +12,7 @@ use crate::access::Rule;
 use crate::base::limits::CONFIG_FILE_BYTES;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::nearest::nearest;
+use crate::config::row_options::RowOptions;
 use crate::config::rows;
 use crate::config::table::{Key, Kind, TABLE};
 use crate::config::value::shown;
@@ -33,7 +34,10 @@ pub struct FileSetting {
 
 #[derive(Debug)]
 pub struct FileRule {
+    /// Without what its ways in need to know, which is decided when all options are.
     pub rule: Rule,
+    /// The row's own values of options.
+    pub options: RowOptions,
     pub origin: Origin,
 }
 
@@ -260,7 +264,7 @@ mod tests {
             ),
             (
                 "[[channels]]\nmatch = \"a\"\naccess = \"all\"",
-                "courier.toml:3: channels.access = all: one of public, closed",
+                "courier.toml:3: channels.access = all: one of public, jwt, signed-url, closed",
             ),
         ] {
             assert_eq!(error(text), line, "{text}");

@@ -7,6 +7,7 @@ use clap::builder::OsStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
+use crate::access::Right;
 use crate::base::version::{REVISION, VERSION};
 use crate::config::PublishPayload;
 use crate::config::error::ConfigError;
@@ -30,6 +31,21 @@ pub enum Invocation {
         url: String,
         channels: Vec<String>,
     },
+    /// `--check-config --channel NAME`: who gets in there, and why.
+    Explain {
+        flags: Flags,
+        /// What `--as` says.
+        shown: Option<String>,
+        channels: Vec<String>,
+        right: Right,
+    },
+    Sign {
+        flags: Flags,
+        channels: Vec<String>,
+        expires: String,
+        user: String,
+        right: Right,
+    },
     /// Help or version: text for stdout.
     Print(String),
 }
@@ -52,7 +68,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     };
     let flags = given(&matches, TABLE.iter());
     let Some((name, inner)) = matches.subcommand() else {
-        return Ok(Invocation::Serve { flags, action: action(&matches) });
+        return serve_or_explain(&matches, flags);
     };
     if let Some((key, _)) = flags.first() {
         let flag = key.row().flag();
@@ -66,11 +82,31 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             channel: text(inner, CHANNEL),
             payload: payload(inner),
         },
-        _ => Invocation::Subscribe {
-            url: text(inner, URL),
-            channels: inner.get_many(CHANNEL).into_iter().flatten().cloned().collect(),
+        SIGN => Invocation::Sign {
+            flags: given(inner, sign_rows()),
+            channels: channels(inner),
+            expires: text(inner, EXPIRES),
+            user: text(inner, USER),
+            right: right(inner),
         },
+        _ => Invocation::Subscribe { url: text(inner, URL), channels: channels(inner) },
     })
+}
+
+fn serve_or_explain(matches: &ArgMatches, flags: Flags) -> Result<Invocation, ConfigError> {
+    let action = action(matches);
+    let (shown, channels) = (matches.get_one::<String>(AS).cloned(), channels(matches));
+    let right = right(matches);
+    match (action, channels.is_empty()) {
+        (Action::CheckConfig, false) => Ok(Invocation::Explain { flags, shown, channels, right }),
+        (Action::Run | Action::PrintConfig, false) => Err(ConfigError::new(format!(
+            "--{CHANNEL}: goes with --{CHECK_CONFIG}, which then says who gets in there"
+        ))),
+        (_, true) if shown.is_some() || right == Right::Publish => Err(ConfigError::new(format!(
+            "--{CHANNEL} is missing: courier --{CHECK_CONFIG} --{AS} TOKEN --{CHANNEL} NAME says who gets in there"
+        ))),
+        (action, true) => Ok(Invocation::Serve { flags, action }),
+    }
 }
 
 /// The whole command, for the parser and for `--help`.
@@ -79,7 +115,8 @@ pub fn command() -> clap::Command {
         .about("Delivers messages published in Redis to very many web clients.")
         .version(format!("{VERSION} ({REVISION})"))
         .override_usage(
-            "courier [OPTIONS]\n       courier publish CHANNEL [DATA|-]\n       courier subscribe CHANNEL...",
+            "courier [OPTIONS]\n       courier publish CHANNEL [DATA|-]\n       courier subscribe CHANNEL...\n       \
+             courier sign --channel NAME --expires TIME",
         )
         .after_help(AFTER_HELP)
         .term_width(HELP_COLUMNS)
@@ -87,7 +124,8 @@ pub fn command() -> clap::Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .subcommand(publish_command())
-        .subcommand(subscribe_command());
+        .subcommand(subscribe_command())
+        .subcommand(sign_command());
     for group in Group::ALL {
         for row in group.rows() {
             command = command.arg(argument(row).help_heading(group.heading()).hide(is_hidden(row)));
@@ -96,12 +134,18 @@ pub fn command() -> clap::Command {
     command
         .arg(switch(PRINT_CONFIG, "Show every option's value and where it came from, and exit."))
         .arg(switch(CHECK_CONFIG, "Say whether the configuration is right, and exit."))
+        .arg(
+            option(CHANNEL, "NAME", "With --check-config: who gets into this channel, and why.")
+                .action(ArgAction::Append),
+        )
+        .arg(option(AS, "TOKEN", "With --channel: for who shows this token, @FILE or -."))
+        .arg(switch(PUBLISH, "With --channel: to publish, not to listen.").hide(true))
         .args([help_flag(), version_flag()].map(|flag| flag.help_heading(Group::General.heading())))
 }
 
 /// Help shall stay short; and of a secret, its file is the better place.
 fn is_hidden(row: &Row) -> bool {
-    row.group == Group::Limits || row.kind == Kind::Secret
+    row.group.is_hidden() || row.kind == Kind::Secret
 }
 
 /// clap's own, but a member of the group of general options; disabling clap's holds for the subcommands too.
@@ -154,6 +198,42 @@ fn subscribe_command() -> clap::Command {
         )
 }
 
+fn sign_command() -> clap::Command {
+    let command = clap::Command::new(SIGN)
+        .arg(help_flag())
+        .about("Print the query of a signed URL.")
+        .override_usage("courier sign [OPTIONS] --channel NAME --expires TIME")
+        .after_help(SIGN_HELP)
+        .term_width(HELP_COLUMNS)
+        .arg(
+            plain(CHANNEL, "NAME", "A channel, in the order of the URL. Repeatable.")
+                .required(true)
+                .action(ArgAction::Append),
+        )
+        .arg(plain(EXPIRES, "TIME", "How long the URL shall hold, as in 1h.").required(true))
+        .arg(plain(USER, "USER", "As whom it lets in."))
+        .arg(
+            Arg::new(PUBLISH)
+                .long(PUBLISH)
+                .action(ArgAction::SetTrue)
+                .help("For POST /publish, not for a stream."),
+        );
+    sign_rows().fold(command, |command, row| command.arg(argument(row)))
+}
+
+fn plain(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    plain(name, value, help).help_heading(Group::General.heading())
+}
+
+/// What `sign` needs of the options: the secret, which has no place in a list of processes.
+fn sign_rows() -> impl Iterator<Item = &'static Row> {
+    [Key::SignedUrlKeyFile, Key::Config].into_iter().map(Key::row)
+}
+
 /// What `publish` needs of the options: where the messages go.
 fn publish_rows() -> impl Iterator<Item = &'static Row> {
     [Key::RedisUrl, Key::RedisPasswordFile, Key::BrokerPasswordFile, Key::Config].into_iter().map(Key::row)
@@ -192,6 +272,14 @@ fn action(matches: &ArgMatches) -> Action {
     }
 }
 
+fn channels(matches: &ArgMatches) -> Vec<String> {
+    matches.get_many(CHANNEL).into_iter().flatten().cloned().collect()
+}
+
+fn right(matches: &ArgMatches) -> Right {
+    if matches.get_flag(PUBLISH) { Right::Publish } else { Right::Subscribe }
+}
+
 fn text(matches: &ArgMatches, name: &str) -> String {
     matches.get_one::<String>(name).cloned().unwrap_or_default()
 }
@@ -213,17 +301,8 @@ fn one_line(error: &clap::Error) -> ConfigError {
     let argument = context(ContextKind::InvalidArg);
     ConfigError::new(match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with('-') => unknown_flag(&argument),
-        ErrorKind::UnknownArgument => {
-            format!(
-                "{argument}: no such subcommand; courier {PUBLISH} and courier {SUBSCRIBE} are those there are"
-            )
-        }
-        ErrorKind::InvalidSubcommand => {
-            let name = context(ContextKind::InvalidSubcommand);
-            format!(
-                "{name}: no such subcommand; courier {PUBLISH} and courier {SUBSCRIBE} are those there are"
-            )
-        }
+        ErrorKind::UnknownArgument => no_subcommand(&argument),
+        ErrorKind::InvalidSubcommand => no_subcommand(&context(ContextKind::InvalidSubcommand)),
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => {
             format!("{argument}: the value is missing")
         }
@@ -241,11 +320,18 @@ fn one_line(error: &clap::Error) -> ConfigError {
     })
 }
 
+fn no_subcommand(name: &str) -> String {
+    format!("{name}: no such subcommand; courier {PUBLISH}, {SUBSCRIBE} and {SIGN} are those there are")
+}
+
 fn unknown_flag(flag: &str) -> String {
     let flags: Vec<String> = TABLE
         .iter()
         .map(Row::flag)
-        .chain([PRINT_CONFIG, CHECK_CONFIG, URL, "help", "version"].map(|name| format!("--{name}")))
+        .chain(
+            [PRINT_CONFIG, CHECK_CONFIG, CHANNEL, AS, PUBLISH, EXPIRES, USER, URL, "help", "version"]
+                .map(|name| format!("--{name}")),
+        )
         .collect();
     match nearest(flag, flags.iter().map(String::as_str)) {
         Some(near) => format!("{flag}: no such flag; did you mean {near}?"),
@@ -255,6 +341,10 @@ fn unknown_flag(flag: &str) -> String {
 
 const PUBLISH: &str = "publish";
 const SUBSCRIBE: &str = "subscribe";
+const SIGN: &str = "sign";
+const AS: &str = "as";
+const EXPIRES: &str = "expires";
+const USER: &str = "user";
 const CHANNEL: &str = "channel";
 const DATA: &str = "data";
 const URL: &str = "url";
@@ -269,8 +359,8 @@ of its own, every channel open, and only this machine can reach it.
 
 Every option is also a variable (--redis-password-file is \
 COURIER_REDIS_PASSWORD_FILE) and a key of the file (courier.example.toml). \
-A flag wins over the variable, the variable over the file. Limits and timeouts \
-are options too: --print-config shows all of them.";
+A flag wins over the variable, the variable over the file. Access by token, \
+limits and timeouts are options too: --print-config shows all of them.";
 
 const PUBLISH_HELP: &str = "\
 Goes to --redis, to the Redis or broker of COURIER_REDIS, COURIER_BROKER, \
@@ -285,6 +375,12 @@ a space before it. Gaps and reconnects are told on stderr.
 
 Exit codes: 0 nothing will follow (204), or stdout was closed; 1 the server \
 refuses; 2 wrong usage.";
+
+const SIGN_HELP: &str = "\
+Prints channel=..&expires=..&signature=.., to be put behind /events?. The secret \
+is that of signed_url.key_file or signed_url.key, or of the row of --config that \
+lets signed URLs into the channel; it may also come by COURIER_SIGNED_URL_KEY, \
+but not as an argument, which others can read.";
 
 #[cfg(test)]
 mod tests {
@@ -353,7 +449,7 @@ mod tests {
             ("courier --redis redis://a --redis redis://b", "--redis: takes one value, not several"),
             (
                 "courier serve",
-                "serve: no such subcommand; courier publish and courier subscribe are those there are",
+                "serve: no such subcommand; courier publish, subscribe and sign are those there are",
             ),
             (
                 "courier --redis redis://h publish a b",
@@ -368,13 +464,19 @@ mod tests {
 
     #[test]
     fn help_is_short_and_fits_a_terminal() {
-        for line in ["courier --help", "courier -h", "courier publish --help", "courier subscribe --help"] {
+        for line in [
+            "courier --help",
+            "courier -h",
+            "courier publish --help",
+            "courier subscribe --help",
+            "courier sign --help",
+        ] {
             let Ok(Invocation::Print(help)) = run(line) else { panic!("{line}") };
             for row in help.lines() {
                 assert!(row.chars().count() <= 80, "{row}");
             }
-            assert!(help.lines().count() <= 80, "{line} is {} lines", help.lines().count());
-            assert!(!help.contains("--limits-"));
+            assert!(help.lines().count() <= 82, "{line} is {} lines", help.lines().count());
+            assert!(!help.contains("--limits-") && !help.contains("--jwt-"));
         }
     }
 

@@ -2,12 +2,13 @@
 //!
 //! An option has one key and three spellings: `server.listen` in the file, `--listen`, `COURIER_LISTEN`. The first that
 //! is given wins: flag, environment, file, default. The result is plain data that the server turns into machines;
-//! nothing here opens a socket. The only I/O is reading two files at start, before there is any other thread: the
-//! configuration file and the Redis password file.
+//! nothing here opens a socket. The only I/O is reading files at start, before there is any other thread: the
+//! configuration file and those with passwords and keys that it names.
 //!
 //! Invariant: everything that can be known to be wrong without the network is an error here, in one line that names
 //! where the value came from and what to do.
 
+pub mod access;
 pub mod address;
 pub mod banner;
 pub mod budget;
@@ -19,9 +20,11 @@ pub mod print;
 pub mod redis_url;
 pub mod reference;
 pub mod resolve;
-mod rows;
+pub mod row_options;
+pub mod rows;
 pub mod server_url;
 pub mod settings;
+mod sign;
 pub mod table;
 pub mod value;
 
@@ -29,7 +32,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::access::{AllowedOrigins, Proxies, Rule};
+use crate::access::keys::KeyRing;
+use crate::access::{AllowedOrigins, Proxies, Right, Rule, SigningKey};
 use crate::base::channel::{BadChannelName, ChannelName};
 use crate::base::limits::{CHANNELS_PER_CONNECTION_MAX, Limits};
 use crate::base::secret::Secret;
@@ -40,6 +44,7 @@ use crate::config::redis_url::RedisUrl;
 use crate::config::server_url::ServerUrl;
 use crate::config::settings::Settings;
 use crate::config::table::Key;
+use crate::driver::keys::KeyFile;
 use crate::driver::log::{LogFormat, LogLevel};
 use crate::protocol::site::Shedding;
 
@@ -78,8 +83,36 @@ pub fn load(
             let channels = channels.iter().map(|name| channel_name(name)).collect::<Result<_, _>>()?;
             Ok(Command::Subscribe(SubscribeCommand { server, channels }))
         }
+        Invocation::Explain { flags, shown, channels, right } => {
+            let settings = Settings::collect(flags, environment)?;
+            Ok(Command::Explain(Box::new(ExplainCommand {
+                config: resolve::resolve(&settings)?,
+                shown,
+                channels: channel_names(&channels)?,
+                right,
+            })))
+        }
+        Invocation::Sign { flags, channels, expires, user, right } => {
+            let settings = Settings::collect(flags, environment)?;
+            sign::command(&settings, &channel_names(&channels)?, &expires, user, right).map(Command::Sign)
+        }
         Invocation::Print(text) => Ok(Command::Print(text)),
     }
+}
+
+/// Those of one request: each once, and not too many.
+fn channel_names(texts: &[String]) -> Result<Vec<ChannelName>, ConfigError> {
+    if texts.len() > CHANNELS_PER_CONNECTION_MAX {
+        return Err(ConfigError::new(format!("at most {CHANNELS_PER_CONNECTION_MAX} channels at once")));
+    }
+    let mut names: Vec<ChannelName> = Vec::new();
+    for text in texts {
+        let name = channel_name(text)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 fn channel_name(text: &str) -> Result<ChannelName, ConfigError> {
@@ -101,6 +134,8 @@ pub enum Command {
     Serve(Box<Config>),
     Publish(Box<PublishCommand>),
     Subscribe(SubscribeCommand),
+    Explain(Box<ExplainCommand>),
+    Sign(SignCommand),
     /// `--help`, `--version`, `--print-config`, `--check-config`: text for stdout, and success.
     Print(String),
 }
@@ -130,8 +165,31 @@ pub struct SubscribeCommand {
     pub channels: Vec<ChannelName>,
 }
 
+/// `courier --check-config --channel NAME`.
+#[derive(Debug)]
+pub struct ExplainCommand {
+    pub config: Config,
+    /// A token, the query of a signed URL, `@FILE` or `-`. None: who shows nothing.
+    pub shown: Option<String>,
+    /// 1 to 64, each once.
+    pub channels: Vec<ChannelName>,
+    pub right: Right,
+}
+
+/// `courier sign`.
+#[derive(Debug)]
+pub struct SignCommand {
+    pub key: SigningKey,
+    /// 1 to 64, each once.
+    pub channels: Vec<ChannelName>,
+    pub holds_for: Duration,
+    /// Empty: nobody in particular.
+    pub user: String,
+    pub right: Right,
+}
+
 /// Everything the server needs to know, checked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub mode: Mode,
     /// The web side; at least one.
@@ -142,6 +200,12 @@ pub struct Config {
     pub upstream: Upstream,
     /// In the order of the file, then the `--public` patterns; the first match decides.
     pub rules: Vec<Rule>,
+    /// Where each of them is written.
+    pub rule_origins: Vec<Origin>,
+    /// What the rules' signatures are checked with.
+    pub keys: KeyRing,
+    /// Those keys that lie in files of their own, which may change.
+    pub key_files: Vec<KeyFile>,
     pub limits: Limits,
     /// `None`: no heartbeats.
     pub heartbeat: Option<Duration>,

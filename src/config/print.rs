@@ -1,4 +1,4 @@
-//! `--print-config` and `--check-config`: what courier understood, and from where. Passwords are hidden.
+//! `--print-config` and `--check-config`: what courier understood, and from where. Secrets are hidden.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ pub fn print_config(settings: &Settings, config: &Config) -> String {
     }
     for rule in &settings.rules {
         let _ = write!(text, "\n[[channels]] # {}\n", rule.origin);
-        text.push_str(&rows::written(&rule.rule));
+        text.push_str(&rows::written(rule));
     }
     text
 }
@@ -63,7 +63,7 @@ fn line(row: &Row, settings: &Settings, config: &Config) -> String {
     }
 }
 
-fn toml_value(kind: Kind, setting: &Setting) -> String {
+pub(super) fn toml_value(kind: Kind, setting: &Setting) -> String {
     let values: Vec<String> = setting.texts.iter().map(|text| quoted(text)).collect();
     match kind {
         Kind::Count { .. } => setting.texts.join(""),

@@ -70,6 +70,13 @@ fn example_value(row: &Row) -> String {
         Key::BrokerPasswordFile => "/run/secrets/broker-password",
         Key::AdminToken => "a-text-of-16-characters-or-more",
         Key::AdminTokenFile => "/run/secrets/courier-admin-token",
+        Key::JwtKey | Key::SignedUrlKey => "a-text-of-32-characters-or-more.",
+        Key::JwtKeyFile => "/run/secrets/courier-jwt",
+        Key::JwtJwksFile => "/run/secrets/jwks.json",
+        Key::JwtAudience => "courier",
+        Key::JwtIssuer => "https://app.example",
+        Key::JwtTemplate => "user.{sub}",
+        Key::SignedUrlKeyFile => "/run/secrets/courier-urls",
         Key::Cpus => "0-3",
         Key::Shards => "4",
         _ => "0",
@@ -103,6 +110,9 @@ fn values(kind: Kind) -> String {
             )
         }
         Kind::Size { least, most } => format!("{} to {}", show_size(least), show_size(most)),
+        Kind::Text => "text".into(),
+        Kind::CookieName => "cookie name".into(),
+        Kind::Template => "template".into(),
         Kind::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
     }
 }
@@ -135,7 +145,9 @@ const EXAMPLE_HEAD: &str = "\
 const EXAMPLE_CHANNELS: &str = "
 # Who may listen to which channels. The first row that matches decides; a channel that no row matches is refused.
 # match is a Redis glob; it never matches names that start with __ or courier:, which are opened by exact name only.
-# access is \"public\" (everyone) or \"closed\" (nobody: takes names out of a wider row that follows).
+# access is \"public\" (everyone), \"closed\" (nobody: takes names out of a wider row that follows), or a list of ways
+# in, of which the first that lets a request in counts: \"jwt\", \"signed-url\". jwt = { .. } and signed_url = { .. } are
+# that row's own values of the options of these tables.
 # publish is who may publish over HTTP (POST /publish), in the same words; nobody if it is left out. It does not bind the
 # application, which publishes in Redis or on the admin side.
 # history is how much is kept for those who come back; whichever bound is reached first drops the oldest message.
@@ -146,6 +158,11 @@ const EXAMPLE_CHANNELS: &str = "
 #[[channels]]
 #match = \"news.internal.*\"
 #access = \"closed\"
+
+#[[channels]]
+#match = \"user.*\"
+#access = [\"jwt\"]
+#jwt = { template = \"user.{sub}\" }
 
 #[[channels]]
 #match = \"news.*\"
@@ -184,7 +201,7 @@ const PAGE_CHANNELS: &str = "
 ```toml
 [[channels]]
 match = \"news.*\"      # a Redis glob
-access = \"public\"     # public: everyone may listen; closed: nobody
+access = \"public\"     # public: everyone may listen; closed: nobody; else a list: [\"jwt\", \"signed-url\"]
 publish = \"closed\"    # who may publish over HTTP, in the same words; closed if it is left out
 history = {history}
 payload = \"raw\"       # raw: the message is the event's data; envelope: a JSON object {data, event, id, retry}
@@ -198,6 +215,21 @@ The first row that matches a channel decides; a channel that no row matches is r
 `publish` is who may publish in the channel with `POST /publish` of the web side; while no row lets anybody, there is no such
 resource. It does not bind the application, which publishes in Redis, in the embedded broker, or with
 `POST /publish` of the admin side: see [publishing](../guide/publishing.md).
+
+`access` and `publish` take one way in or a list of them, and the first that lets a request in counts: `jwt`, a token
+that the application has signed; `signed-url`, a URL that it has signed. A row has these options of its own in the
+tables `jwt` and `signed_url`, which have the keys of the tables of the same name above; what a row leaves out is as
+there. A row that names a key in any form takes no key from there.
+
+```toml
+[[channels]]
+match = \"partner.*\"
+access = [\"jwt\", \"signed-url\"]
+jwt = { algorithm = \"RS256\", key_file = \"/run/secrets/partner.pem\", audience = \"courier\", template = \"partner.{org}.*\" }
+signed_url = { key_file = \"/run/secrets/partner-urls\" }
+```
+
+[Access](../guide/access.md) says how to use them.
 
 `history` is what courier keeps of each channel, in memory, for clients that come back or ask for what was: at most so
 many messages, payload bytes, and so old. Whichever bound is reached first drops the oldest message; the newest stays

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::access::{Access, AllowedOrigins, ForwardedField, Pattern, Proxies, Rule};
 use crate::base::limits::Limits;
 use crate::base::secret::Secret;
+use crate::config::access::{self, Keys};
 use crate::config::address::ListenAddress;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::redis_url::RedisUrl;
@@ -25,13 +26,18 @@ pub fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
         Mode::Production => (Mode::Production, production(settings, &mut warnings)?),
     };
     check_addresses(settings, &upstream)?;
+    let (rules, keys) = rules(mode, settings, &mut warnings)?;
+    let (rules, rule_origins) = rules.into_iter().unzip();
     Ok(Config {
         mode,
         listen: settings.addresses(Key::ServerListen),
         admin: settings.address(Key::AdminListen),
         admin_token: secret(settings, Key::AdminToken, Key::AdminTokenFile, &mut warnings)?,
         upstream,
-        rules: rules(mode, settings, &mut warnings),
+        rules,
+        rule_origins,
+        keys: keys.ring,
+        key_files: keys.files,
         limits: limits(settings)?,
         heartbeat: Some(settings.duration(Key::Heartbeat)).filter(|interval| !interval.is_zero()),
         retry: settings.duration(Key::Retry),
@@ -237,22 +243,27 @@ fn is_same(one: &ListenAddress, other: &ListenAddress) -> bool {
 }
 
 /// The rows of the file, then those of `--public`: a flag adds to a file, it never opens what the file closes.
-fn rules(mode: Mode, settings: &Settings, warnings: &mut Vec<String>) -> Vec<Rule> {
+fn rules(
+    mode: Mode,
+    settings: &Settings,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<(Rule, Origin)>, Keys), ConfigError> {
     if mode == Mode::TryOut {
-        let open = |pattern| Rule { publish: Access::public(), ..public(pattern) };
-        return Pattern::parse("*").map(open).into_iter().collect();
+        let open = |pattern| (Rule { publish: Access::public(), ..public(pattern) }, Origin::Default);
+        return Ok((Pattern::parse("*").map(open).into_iter().collect(), Keys::default()));
     }
-    let mut rules: Vec<(Rule, &Origin)> =
-        settings.rules.iter().map(|row| (row.rule.clone(), &row.origin)).collect();
+    let (rules, keys) = access::rules(settings, warnings)?;
+    let origins = settings.rules.iter().map(|row| row.origin.clone());
+    let mut rules: Vec<(Rule, Origin)> = rules.into_iter().zip(origins).collect();
     if let Some(setting) = settings.given(Key::Public)
         && let Value::Patterns(patterns) = &setting.value
     {
-        rules.extend(patterns.iter().map(|pattern| (public(pattern.clone()), &setting.origin)));
+        rules.extend(patterns.iter().map(|pattern| (public(pattern.clone()), setting.origin.clone())));
     }
     for (rule, origin) in &rules {
         warnings.extend(reserved_warning(rule, origin));
     }
-    rules.into_iter().map(|(rule, _)| rule).collect()
+    Ok((rules, keys))
 }
 
 fn public(pattern: Pattern) -> Rule {

@@ -12,6 +12,7 @@ use crate::base::retention::Retention;
 use crate::config::error::ConfigError;
 use crate::config::file::{FileRule, Source, texts, unknown};
 use crate::config::print::quoted;
+use crate::config::row_options::{OPTION_TABLES, RowOptions};
 use crate::config::table::{self, Kind};
 use crate::config::value::{Value, parse_pattern, show_duration, show_size};
 
@@ -20,6 +21,7 @@ pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<
     let (mut pattern, mut access, mut publish) = (None, None, Access::closed());
     let (mut payload, mut history) = (PayloadMode::default(), Retention::default());
     let mut slow = SlowMode::default();
+    let mut options = RowOptions::default();
     for (name, value) in row {
         let origin = source.origin(name.span().start);
         let key = format!("channels.{}", name.get_ref());
@@ -38,6 +40,14 @@ pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<
             }
             "payload" => payload = word(text()?, &PAYLOAD_WORDS).map_err(wrong)?,
             "slow" => slow = word(text()?, &SLOW_WORDS).map_err(wrong)?,
+            table if OPTION_TABLES.contains(&table) => {
+                let shape = || wrong("a table, as in { key_file = \"/run/secrets/key\" }".into());
+                options.read(
+                    source,
+                    (table, name.span().start),
+                    value.get_ref().as_table().ok_or_else(shape)?,
+                )?;
+            }
             _ => return Err(ConfigError::at(&origin, unknown(&key, MEMBERS))),
         }
     }
@@ -49,11 +59,14 @@ pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<
     let access = access.ok_or_else(|| {
         ConfigError::at(&origin, "a [[channels]] row says who may listen: access = \"public\" or \"closed\"")
     })?;
-    Ok(FileRule { rule: Rule { pattern, access, publish, payload, history, slow }, origin })
+    let rule = Rule { publish, payload, history, slow, ..Rule::new(pattern, access) };
+    options.check(&rule)?;
+    Ok(FileRule { rule, options, origin })
 }
 
-/// A row as the file would have it, without its heading.
-pub(super) fn written(rule: &Rule) -> String {
+/// A row as the file would have it, without its heading, secrets hidden.
+pub(super) fn written(row: &FileRule) -> String {
+    let FileRule { rule, options, .. } = row;
     let mut text = String::new();
     let _ = writeln!(text, "match = {}", quoted(rule.pattern.as_str()));
     let _ = writeln!(text, "access = {}", written_access(&rule.access));
@@ -61,6 +74,7 @@ pub(super) fn written(rule: &Rule) -> String {
     let _ = writeln!(text, "history = {}", written_history(&rule.history));
     let _ = writeln!(text, "payload = {}", quoted(word_of(&PAYLOAD_WORDS, rule.payload)));
     let _ = writeln!(text, "slow = {}", quoted(word_of(&SLOW_WORDS, rule.slow)));
+    text.push_str(&options.written());
     text
 }
 
@@ -83,18 +97,17 @@ fn read_access(value: &DeValue<'_>) -> Result<Access, String> {
 }
 
 fn way(text: &str) -> Result<Way, String> {
-    WAYS.iter().find(|(word, _)| *word == text).map(|(_, way)| way.clone()).ok_or_else(|| {
+    WAYS.iter().find(|(word, _)| *word == text).map(|(_, way)| *way).ok_or_else(|| {
         let words: Vec<_> = WAYS.iter().map(|(word, _)| *word).collect();
         format!("one of {}, {CLOSED}", words.join(", "))
     })
 }
 
 fn written_access(access: &Access) -> String {
-    let word = |way: &Way| WAYS.iter().find(|(_, one)| one == way).map_or("", |(word, _)| word);
     match access.ways() {
         [] => quoted(CLOSED),
-        [way] => quoted(word(way)),
-        ways => format!("[{}]", ways.iter().map(|way| quoted(word(way))).collect::<Vec<_>>().join(", ")),
+        [way] => quoted(way_word(*way)),
+        ways => format!("[{}]", ways.iter().map(|way| quoted(way_word(*way))).collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -147,20 +160,27 @@ fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'stat
     words.iter().find(|(_, one)| *one == value).map_or("", |(word, _)| word)
 }
 
-const WAYS: [(&str, Way); 1] = [("public", Way::Public)];
+/// The word for a way in.
+pub fn way_word(way: Way) -> &'static str {
+    word_of(&WAYS, way)
+}
+
+const WAYS: [(&str, Way); 3] = [("public", Way::Public), ("jwt", Way::Jwt), ("signed-url", Way::SignedUrl)];
 /// No way in.
 const CLOSED: &str = "closed";
 const PAYLOAD_WORDS: [(&str, PayloadMode); 2] =
     [("raw", PayloadMode::Raw), ("envelope", PayloadMode::Envelope)];
 const SLOW_WORDS: [(&str, SlowMode); 2] =
     [("disconnect", SlowMode::Disconnect), ("latest", SlowMode::Latest)];
-const MEMBERS: [&str; 6] = [
+const MEMBERS: [&str; 8] = [
     "channels.match",
     "channels.access",
     "channels.publish",
     "channels.history",
     "channels.payload",
     "channels.slow",
+    "channels.jwt",
+    "channels.signed_url",
 ];
 const HISTORY_MEMBERS: [(&str, Kind); 3] = [
     ("channels.history.count", table::count(0, RETENTION_COUNT)),
@@ -234,7 +254,7 @@ mod tests {
         for (member, remedy) in [
             ("[]", "name a way in, or write \"closed\""),
             ("[\"closed\", \"public\"]", "closed stands alone"),
-            ("\"pubic\"", "one of public, closed"),
+            ("\"pubic\"", "one of public, jwt, signed-url, closed"),
             ("5", "write it in quotes, alone or in a list, as in [\"public\"]"),
             ("[5]", "write it in quotes, alone or in a list, as in [\"public\"]"),
         ] {
@@ -245,10 +265,11 @@ mod tests {
 
     #[test]
     fn a_row_is_read_as_it_is_written() {
-        let text = "[[channels]]\nmatch = \"a.*\"\naccess = \"closed\"\npublish = \"public\"\n\
-                    history = { count = 7, bytes = \"3KiB\", age = \"90s\" }\npayload = \"envelope\"\nslow = \"latest\"\n";
-        let rule = rules(text).unwrap().remove(0).rule;
-        assert_eq!(format!("[[channels]]\n{}", written(&rule)), text);
+        let text = "[[channels]]\nmatch = \"a.*\"\naccess = [\"public\", \"jwt\"]\npublish = \"public\"\n\
+                    history = { count = 7, bytes = \"3KiB\", age = \"90s\" }\npayload = \"envelope\"\nslow = \"latest\"\n\
+                    jwt = { algorithm = \"RS256\", key_file = \"k.pem\" }\n";
+        let row = rules(text).unwrap().remove(0);
+        assert_eq!(format!("[[channels]]\n{}", written(&row)), text);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::access::jwt::Algorithm;
 use crate::base::limits::{CHANNELS_PER_CONNECTION_MAX, HEAD_FIELDS_MAX, KIB, MIB};
 
 /// One option. A row is found by its key: `Key::row`.
@@ -29,7 +30,8 @@ pub enum Group {
     Admin,
     Threads,
     General,
-    /// Not in `--help`, which shall stay short.
+    /// Not in `--help`, which shall stay short; nor are those that follow.
+    Access,
     Limits,
 }
 
@@ -69,6 +71,11 @@ pub enum Kind {
     },
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Any text that is not empty and has no control characters.
+    Text,
+    CookieName,
+    /// The channels that a token opens.
+    Template,
 }
 
 impl Key {
@@ -99,8 +106,20 @@ impl Row {
 }
 
 impl Group {
-    pub const ALL: [Self; 6] =
-        [Self::Messages, Self::Clients, Self::Admin, Self::Threads, Self::General, Self::Limits];
+    pub const ALL: [Self; 7] = [
+        Self::Messages,
+        Self::Clients,
+        Self::Admin,
+        Self::Threads,
+        Self::General,
+        Self::Access,
+        Self::Limits,
+    ];
+
+    /// Whether `--help` leaves the group out.
+    pub const fn is_hidden(self) -> bool {
+        matches!(self, Self::Access | Self::Limits)
+    }
 
     pub const fn heading(self) -> &'static str {
         match self {
@@ -109,6 +128,7 @@ impl Group {
             Self::Admin => "Administration",
             Self::Threads => "Threads",
             Self::General => "General",
+            Self::Access => "Access by token and by signed URL",
             Self::Limits => "Limits and timeouts",
         }
     }
@@ -139,6 +159,9 @@ impl Kind {
             Self::Duration { .. } => "TIME",
             Self::Size { .. } => "SIZE",
             Self::Choice(_) => "WORD",
+            Self::Text => "TEXT",
+            Self::CookieName => "NAME",
+            Self::Template => "TEMPLATE",
         }
     }
 }
@@ -246,6 +269,31 @@ options! {
 
     Config None, "config", General, Kind::File, None,
         "Read options and channel rules from this file (TOML).";
+
+    JwtAlgorithm Some("jwt.algorithm"), "jwt-algorithm", Access, Kind::Choice(&Algorithm::NAMES), Some("HS256"),
+        "How tokens are signed. What a token says of it must be the same.";
+    JwtKey Some("jwt.key"), "jwt-key", Access, Kind::Secret, None,
+        "The key that tokens are checked with: for HS256, HS384 and HS512 the secret, else a public key in PEM. Better in a file.";
+    JwtKeyFile Some("jwt.key_file"), "jwt-key-file", Access, Kind::File, None,
+        "A file with that key, without the line's end. It is read again when it changes.";
+    JwtJwksFile Some("jwt.jwks_file"), "jwt-jwks-file", Access, Kind::File, None,
+        "A file with a JSON Web Key Set, of which a token names its key by kid. It is read again when it changes.";
+    JwtAudience Some("jwt.audience"), "jwt-audience", Access, Kind::Text, None,
+        "What the aud of a token must be or hold. Not given: a token with aud is refused.";
+    JwtIssuer Some("jwt.issuer"), "jwt-issuer", Access, Kind::Text, None,
+        "What the iss of a token must be. Not given: it is not looked at.";
+    JwtTemplate Some("jwt.template"), "jwt-template", Access, Kind::Template, None,
+        "The channel that a token opens beside those of its claim courier, with claims in braces, as in user.{sub} or team.{team}.*.";
+    JwtCookie Some("jwt.cookie"), "jwt-cookie", Access, Kind::CookieName, Some("courier_access_token"),
+        "The cookie that carries the token where there is no Authorization field.";
+    JwtQuery Some("jwt.query"), "jwt-query", Access, Kind::Choice(&["off", "on"]), Some("off"),
+        "Whether the query may carry the token, as access_token. Proxies and browsers keep URLs in logs and histories.";
+    JwtExpiry Some("jwt.expiry"), "jwt-expiry", Access, Kind::Choice(&["required", "optional"]), Some("required"),
+        "Whether a token must have exp. One without holds for ever.";
+    SignedUrlKey Some("signed_url.key"), "signed-url-key", Access, Kind::Secret, None,
+        "The secret that URLs are signed with. Better in a file.";
+    SignedUrlKeyFile Some("signed_url.key_file"), "signed-url-key-file", Access, Kind::File, None,
+        "A file with that secret, without the line's end. It is read again when it changes.";
 
     RedisDialTimeout Some("redis.dial_timeout"), "redis-dial-timeout", Limits, duration(100, 60), Some("5s"),
         "How long connecting to Redis may take.";

@@ -326,15 +326,18 @@ fn the_example_file_is_a_configuration_that_changes_nothing() {
             _ => format!("{line}\n"),
         })
         .collect();
-    // Redis and the broker exclude each other, and the password file of the example does not exist here.
+    // Redis and the broker exclude each other, as the forms of a key do, and the example's files do not exist here.
     let uncommented = uncommented
         .replace("listen = \"127.0.0.1:6380\"", "")
         .replace("password_file = \"/run/secrets/redis-password\"", "")
         .replace("password_file = \"/run/secrets/broker-password\"", "")
-        .replace("token_file = \"/run/secrets/courier-admin-token\"", "");
+        .replace("token_file = \"/run/secrets/courier-admin-token\"", "")
+        .replace("key_file = \"/run/secrets/courier-jwt\"", "")
+        .replace("key_file = \"/run/secrets/courier-urls\"", "")
+        .replace("jwks_file = \"/run/secrets/jwks.json\"", "");
     let file = TemporaryFile::new("example.toml", &uncommented);
     let config = serve(&format!("courier --config {}", file.path()), &[]);
     assert_eq!(config.limits, Limits::default());
-    assert_eq!(config.rules.len(), 2);
+    assert_eq!(config.rules.len(), 3);
     assert_eq!((config.shards, config.cpus), (Some(4), Some(vec![0, 1, 2, 3])));
 }

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::jwt::{BadTemplate, Template};
 use crate::access::{AllowedOrigins, BadOrigin, BadPattern, BadRange, Pattern, TrustedProxies};
 use crate::base::channel::ChannelName;
 use crate::base::limits::{KIB, MIB, SECRET_BYTES_LEAST};
@@ -29,6 +30,8 @@ pub enum Value {
     Size(usize),
     /// The index of the word.
     Choice(usize),
+    Text(String),
+    Template(Template),
 }
 
 /// Why a text is no value, and which of the texts that is.
@@ -79,6 +82,9 @@ impl Kind {
             }
             Self::Size { least, most } => parse_size_in(text, least, most).map(Value::Size),
             Self::Choice(words) => parse_choice(text, words).map(Value::Choice),
+            Self::Text => parse_text(text).map(Value::Text),
+            Self::CookieName => parse_cookie_name(text).map(Value::Text),
+            Self::Template => parse_template(text).map(Value::Template),
             Self::Addresses | Self::Patterns | Self::Origins | Self::Proxies => unreachable!("a list"),
         }
     }
@@ -104,13 +110,12 @@ pub fn show_size(bytes: usize) -> String {
     }
 }
 
-/// A value as an error line or a page shows it: without what is secret about it.
+/// A value as an error line or a page shows it: no secret, and a URL without the password that it may carry.
 pub fn shown(kind: Kind, text: &str) -> String {
-    if kind == Kind::Secret {
-        return "***".into();
-    }
-    if kind != Kind::RedisUrl {
-        return text.to_owned();
+    match kind {
+        Kind::RedisUrl => {}
+        Kind::Secret => return HIDDEN.to_owned(),
+        _ => return text.to_owned(),
     }
     let start = text.find("://").map_or(0, |at| at + 3);
     match (text[start..].rfind('@'), text[start..].find(':')) {
@@ -119,6 +124,43 @@ pub fn shown(kind: Kind, text: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+fn parse_text(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("the text is empty".into());
+    }
+    if text.contains(char::is_control) {
+        return Err("a text without control characters".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// RFC 6265, section 4.1.1: a token of RFC 9110.
+fn parse_cookie_name(text: &str) -> Result<String, String> {
+    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_token_byte) {
+        return Err("a cookie's name has letters, digits and -_., as in courier_access_token".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_template(text: &str) -> Result<Template, String> {
+    Template::parse(text).map_err(|bad| match bad {
+        BadTemplate::Empty => "a template is not empty; user.{sub} is a channel for each user".into(),
+        BadTemplate::Brace => {
+            "a claim stands in braces, as in user.{sub}; a brace of the channel's name is written twice"
+                .into()
+        }
+        BadTemplate::NoClaim => "name the claim in the braces, as in user.{sub}".into(),
+        BadTemplate::Special => {
+            "of a glob a template has only * and ?; [ and \\ could reach into a claim's value".into()
+        }
+        BadTemplate::TooLong => format!("a channel name has at most {} bytes", ChannelName::BYTES_MAX),
+        BadTemplate::ControlCharacter => {
+            "no channel name has control characters, so this would never match".into()
+        }
+    })
 }
 
 fn parse_each<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, BadValue> {
@@ -281,6 +323,8 @@ fn digits(text: &str) -> Option<usize> {
     Some(text.parse().unwrap_or(usize::MAX))
 }
 
+/// What stands for a secret.
+const HIDDEN: &str = "***";
 const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 const SIZE_UNITS: [(&str, usize); 4] = [("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", 1_024 * MIB)];
 
@@ -396,6 +440,43 @@ mod tests {
             let bad = Kind::Proxies.parse(&[text.to_owned()]).unwrap_err();
             assert_eq!((bad.text.as_str(), bad.remedy.as_str()), (wrong, remedy));
         }
+    }
+
+    #[test]
+    fn texts_cookies_and_templates_are_checked() {
+        assert_eq!(parse(Kind::CookieName, "__Host-token"), Ok(Value::Text("__Host-token".into())));
+        assert!(matches!(parse(Kind::Template, "user.{sub}"), Ok(Value::Template(_))));
+        for (kind, text, remedy) in [
+            (Kind::Text, "", "is empty"),
+            (Kind::Text, "a\nb", "without control characters"),
+            (Kind::CookieName, "", "a cookie's name has"),
+            (Kind::CookieName, "a b", "a cookie's name has"),
+            (Kind::CookieName, "a=b", "a cookie's name has"),
+            (Kind::Secret, "hunter2", "at least 16 characters"),
+            (Kind::Template, "", "is not empty"),
+            (Kind::Template, "user.{sub", "stands in braces"),
+            (Kind::Template, "user.sub}", "stands in braces"),
+            (Kind::Template, "user.{{sub}", "stands in braces"),
+            (Kind::Template, "user.{}", "name the claim"),
+            (Kind::Template, "user.\\{sub}", "only * and ?"),
+            (Kind::Template, "user.[{sub}]", "only * and ?"),
+            (Kind::Template, "a\t", "control characters"),
+        ] {
+            let told = parse(kind, text).unwrap_err();
+            assert!(told.contains(remedy), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_shown_nowhere() {
+        let secret = "hunter2 hunter2 hunter2";
+        assert_eq!(shown(Kind::Secret, secret), "***");
+        let value = Kind::Secret.parse(&[secret.to_owned()]).unwrap();
+        assert!(!format!("{value:?}").contains("hunter"));
+        let twice = Kind::Secret.parse(&[secret.to_owned(), secret.to_owned()]).unwrap_err();
+        assert!(!format!("{twice:?}").contains("hunter"));
+        let short = Kind::Secret.parse(&["hunter2".to_owned()]).unwrap_err();
+        assert!(!format!("{short:?}").contains("hunter"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Small files that an operator writes: the configuration, passwords.
+//! Small files that an operator writes: the configuration, passwords, keys.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,14 +8,20 @@ use crate::base::secret::Secret;
 
 /// Reads a small file whole.
 pub fn read(path: &Path, bytes_max: usize) -> Result<String, String> {
+    let bytes = read_bytes(path, bytes_max)?;
+    String::from_utf8(bytes).map_err(|_| "cannot be read: it is not UTF-8".into())
+}
+
+/// The same, of whatever bytes.
+pub fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_string(&mut text).map_err(|error| format!("cannot be read: {error}"))?;
-    if text.len() > bytes_max {
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > bytes_max {
         return Err(format!("is longer than {bytes_max} bytes; is it the right file?"));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// The password that the file holds.

@@ -17,6 +17,7 @@ use crate::base::socket::{Arrival, Listener};
 use crate::base::time::Time;
 use crate::driver::admin::{AdminPages, slow};
 use crate::driver::doorbell::Doorbell;
+use crate::driver::keys::KeyBoard;
 use crate::driver::orders::{Order, Orders, Report};
 use crate::driver::survey::{Found, SlowReader, Survey, Waiting};
 use crate::driver::sys::{memory, peer, time};
@@ -41,6 +42,7 @@ pub struct ShardParts {
     pub pages: Arc<AdminPages>,
     pub orders: Arc<Orders>,
     pub survey: Arc<Survey>,
+    pub keys: Arc<KeyBoard>,
     pub reports: mpsc::Sender<Report>,
     /// What comes in on each of the ring's listeners, in their order.
     pub listeners: Vec<Listener>,
@@ -62,6 +64,8 @@ pub struct ShardLoop {
     rests: Told,
     /// When the machine was last told what the calendar says.
     calendar_at: Option<Time>,
+    /// Which keys the machine has.
+    keys_version: u64,
     /// Who has asked for slow readers and waits for all shards.
     waiting: Waiting,
 }
@@ -81,6 +85,7 @@ impl ShardLoop {
             pauses: Told::default(),
             rests: Told::default(),
             calendar_at: None,
+            keys_version: 0,
             waiting: Waiting::default(),
         }
     }
@@ -115,6 +120,9 @@ impl ShardLoop {
     // Hot: once per turn.
     fn turn(&mut self, now: Time) -> bool {
         self.tell_calendar(now);
+        if let Some(ring) = self.parts.keys.newer(&mut self.keys_version) {
+            self.parts.shard.handle(now, Input::Keys(ring));
+        }
         self.ring.reap(now);
         let mut is_busy = false;
         while let Some(event) = self.ring.next_event() {

@@ -130,7 +130,10 @@ impl Exchange {
 
     fn problem(&self, refusal: Refusal, detail: &str, fields: &[u8]) -> Answer {
         let body = problem_body(refusal, detail);
-        let fields = [fields, b"Cache-Control: no-store\r\n"].concat();
+        let mut fields = [fields, b"Cache-Control: no-store\r\n"].concat();
+        if let Some(challenge) = refusal.challenge() {
+            http::field("WWW-Authenticate", challenge, &mut fields);
+        }
         let after = match refusal.after() {
             After::Keep => self.after,
             After::Close => After::Close,

@@ -21,7 +21,7 @@ use crate::shard::ShardOptions;
 
 pub(super) fn site(config: &Config) -> Site {
     Site {
-        gate: Gate::new(Rules::new(config.rules.clone())),
+        gate: Gate { rules: Rules::new(config.rules.clone()), keys: Arc::new(config.keys.clone()) },
         origins: config.allowed_origins.clone(),
         allow_credentials: config.allow_credentials,
         proxies: config.proxies.clone(),

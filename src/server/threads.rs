@@ -21,6 +21,7 @@ use crate::config::{self, Config};
 use crate::driver::admin::AdminPages;
 use crate::driver::dialer::{Dialer, Target};
 use crate::driver::doorbell::Doorbell;
+use crate::driver::keys::{KeyBoard, KeyWatch};
 use crate::driver::log::DroppedLines;
 use crate::driver::orders::{Order, Orders, Report};
 use crate::driver::placement::{Machine, Placement, PlacementError, Wish};
@@ -47,6 +48,7 @@ pub(super) struct Threads {
     doorbells: Vec<Arc<Doorbell>>,
     counters: Arc<Vec<Arc<ShardCounters>>>,
     pages: Arc<AdminPages>,
+    keys: Arc<KeyBoard>,
     listening: ListeningPlaces,
 }
 
@@ -89,8 +91,10 @@ impl Threads {
         let counters: Vec<_> = (0..shards).map(|_| Arc::new(ShardCounters::default())).collect();
         let counters = Arc::new(counters);
         let reader_counters = Arc::new(ReaderCounters::default());
+        let keys = Arc::new(KeyBoard::new(config.keys.clone()));
         let pages =
-            AdminPages::new(counters.clone(), reader_counters.clone(), "io_uring", Some(dropped_log_lines));
+            AdminPages::new(counters.clone(), reader_counters.clone(), "io_uring", Some(dropped_log_lines))
+                .with_keys(Arc::clone(&keys));
         let doorbells = (0..=shards).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>();
         let slots = shard_ring(&config.limits, descriptors.soft).slots;
         let mut threads = Self {
@@ -100,6 +104,7 @@ impl Threads {
             doorbells: doorbells.map_err(system("eventfd"))?,
             counters,
             pages: Arc::new(pages),
+            keys,
             listening,
         };
         let seed = time::random().map_err(system("getrandom"))?;
@@ -112,6 +117,8 @@ impl Threads {
         };
         let queues = threads.start_shards(&mut start)?;
         threads.start_reader(&mut start, &reader_counters, queues)?;
+        let watch = KeyWatch::new(Arc::clone(&threads.keys), config.key_files.clone());
+        watch.start().map_err(system("a thread"))?;
         Ok(threads)
     }
 
@@ -148,6 +155,7 @@ impl Threads {
                 pages: Arc::clone(&self.pages),
                 orders: Arc::clone(&self.orders),
                 survey: Arc::clone(&survey),
+                keys: Arc::clone(&self.keys),
                 reports: start.reports.clone(),
                 listeners: self.listening.kinds(),
             };

@@ -5,8 +5,11 @@
 //! in order, then calls `plan` to fill a volley of [`Send`]s, submits it in one go while the shard is not touched,
 //! and reports with `settle` exactly the sends that were not taken whole. A send is never in flight after that.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use crate::access::keys::KeyRing;
 use crate::base::peer::Network;
 use crate::base::queue::{Control, Delivery};
 use crate::base::slab::Key;
@@ -34,6 +37,8 @@ pub enum Input<'a> {
     /// What the calendar says now. Comes before everything else, and again every second or so while there is something
     /// to do: the calendar may jump.
     Calendar(UnixTime),
+    /// Other keys hold from here on. Streams that were let in by the old ones go on.
+    Keys(Arc<KeyRing>),
     /// The time that `Shard::next_deadline` asked for may have come.
     Tick,
     /// Stop: end the streams, over a while. Comes at most once.

@@ -209,6 +209,7 @@ impl Shard {
                 self.returned_until.get_or_insert_with(|| now.after(CONTROL_RETRY));
             }
             Input::AdminAnswer { socket, answer } => self.admin_answer(socket, &answer),
+            Input::Keys(ring) => Arc::make_mut(&mut self.site).gate.keys = ring,
             Input::Calendar(unix) => self.wall_clock = WallClock { at: now, unix },
             Input::Tick => self.tick(),
             Input::Drain => self.begin_drain(),

@@ -1,8 +1,11 @@
-//! Command-line clients: `courier publish` and `courier subscribe`.
+//! What the command line does beside serving: the clients `courier publish` and `courier subscribe`, `courier sign`, and
+//! `--check-config --channel`.
 //!
-//! They block on one socket of the standard library each: a client of one connection needs no ring, and an HTTP crate
+//! The clients block on one socket of the standard library each: a client of one connection needs no ring, and an HTTP crate
 //! would bring more code than the one request head that is wanted here.
 
 pub mod connect;
+pub mod explain;
 pub mod publish;
+pub mod sign;
 pub mod subscribe;

@@ -24,6 +24,18 @@ pub fn pairs(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>
     })
 }
 
+/// Appends a text so that it reads back the same as a name or a value of a query.
+pub fn encode(text: &[u8], out: &mut String) {
+    for &byte in text {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].map(|nibble| char::from(HEX[usize::from(nibble)])));
+        }
+    }
+}
+
 /// As [`decode`], and `+` is a space.
 fn decode_form(text: &[u8]) -> Cow<'_, [u8]> {
     match memchr::memchr2(b'%', b'+', text) {
@@ -53,6 +65,8 @@ fn unescape(text: &[u8], first: usize, plus: u8) -> Vec<u8> {
     }
     decoded
 }
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 fn digit(byte: u8) -> Option<u8> {
     match byte {
@@ -89,6 +103,17 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&decode(text.as_bytes())), expected, "{text}");
         }
         assert_eq!(&*decode(b"%00%ff"), b"\x00\xff");
+    }
+
+    #[test]
+    fn what_is_encoded_reads_back() {
+        let every_byte: Vec<u8> = (0..=255).collect();
+        let mut query = String::from("a=");
+        encode(&every_byte, &mut query);
+        assert_eq!(pairs(query.as_bytes()).next().unwrap().1, every_byte);
+        let mut text = String::new();
+        encode("user.7 ü/*".as_bytes(), &mut text);
+        assert_eq!(text, "user.7%20%C3%BC%2F%2A");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Error;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
@@ -21,6 +21,7 @@ use crate::base::refusal::Refusal;
 use crate::base::version::{REVISION, VERSION};
 use crate::driver::admin::AdminPages;
 use crate::driver::admin::process::Process;
+use crate::driver::keys::KeyBoard;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -68,6 +69,7 @@ enum Source {
     Gaps,
     DeliveryLag,
     DroppedLogLines,
+    Keys(fn(&KeyBoard) -> &AtomicU64),
     Process(fn(&Process) -> Option<Number>),
 }
 
@@ -148,6 +150,18 @@ pub(super) fn families() -> Vec<Family> {
             Shape::Counter,
             Source::DroppedLogLines,
         ),
+        own(
+            "courier_key_reloads",
+            "Files with keys that were read again because they had changed.",
+            Shape::Counter,
+            Source::Keys(|keys| &keys.reloads),
+        ),
+        own(
+            "courier_key_failures",
+            "Times that a file with keys turned out to be gone or to hold none; the old keys hold on.",
+            Shape::Counter,
+            Source::Keys(|keys| &keys.failures),
+        ),
     ]);
     families.extend(process_families());
     families
@@ -183,6 +197,7 @@ impl Family {
             | Source::ReaderSeconds { .. }
             | Source::DeliveryLag
             | Source::DroppedLogLines
+            | Source::Keys(_)
             | Source::Process(_) => &[],
         }
     }
@@ -249,6 +264,7 @@ struct Scrape {
     reader_values: [u64; ReaderCells::METRICS.len()],
     driver: &'static str,
     dropped_log_lines: u64,
+    keys: Option<std::sync::Arc<KeyBoard>>,
     process: Process,
 }
 
@@ -260,6 +276,7 @@ impl Scrape {
             reader_values: pages.reader.cells.values(),
             driver: pages.driver,
             dropped_log_lines: pages.dropped_log_lines(),
+            keys: pages.keys.clone(),
             process: Process::read(),
         }
     }
@@ -300,6 +317,10 @@ impl Scrape {
                 self.by_reason(GapReason::ALL.iter().map(|reason| reason.name()), |shard| &shard.gaps)
             }
             Source::DroppedLogLines => plain(Number::Whole(self.dropped_log_lines)),
+            Source::Keys(count) => {
+                let count = self.keys.as_deref().map_or(0, |keys| count(keys).load(Ordering::Relaxed));
+                plain(Number::Whole(count))
+            }
             Source::Process(read) => read(&self.process).map_or_else(Vec::new, plain),
             Source::BuildInfo | Source::DeliveryLag => Vec::new(),
         }

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use crate::base::counters::{ReaderCounters, ShardCounters};
 use crate::base::time::Time;
 use crate::driver::admin::health::Progress;
+use crate::driver::keys::KeyBoard;
 use crate::driver::log::DroppedLines;
 use crate::protocol::admin::AdminPage;
 use crate::shard::input::AdminAnswer;
@@ -33,6 +34,7 @@ pub struct AdminPages {
     /// What carries the bytes, for `courier_build_info`: `io_uring`.
     driver: &'static str,
     dropped_log_lines: Option<DroppedLines>,
+    keys: Option<Arc<KeyBoard>>,
     /// True from the moment on that courier is stopping.
     draining: AtomicBool,
     progress: Vec<Progress>,
@@ -50,7 +52,12 @@ impl AdminPages {
         let progress = shards.iter().map(|_| Progress::default()).collect();
         let (draining, unheard) =
             (AtomicBool::new(false), Mutex::new("it has not been reached yet".to_owned()));
-        Self { shards, reader, driver, dropped_log_lines, draining, progress, unheard }
+        Self { shards, reader, driver, dropped_log_lines, keys: None, draining, progress, unheard }
+    }
+
+    /// The pages of a server whose keys may change.
+    pub fn with_keys(self, keys: Arc<KeyBoard>) -> Self {
+        Self { keys: Some(keys), ..self }
     }
 
     pub fn answer(&self, now: Time, page: AdminPage) -> AdminAnswer {
