@@ -133,7 +133,7 @@ pub fn command() -> clap::Command {
     }
     command
         .arg(switch(PRINT_CONFIG, "Show every option's value and where it came from, and exit."))
-        .arg(switch(CHECK_CONFIG, "Say whether the configuration is right, and exit."))
+        .arg(switch(CHECK_CONFIG, "Say whether the configuration is right, and exit; with --channel NAME [--as TOKEN], who gets in there, and why."))
         .arg(
             option(CHANNEL, "NAME", "With --check-config: who gets into this channel, and why.")
                 .action(ArgAction::Append),
@@ -225,8 +225,9 @@ fn plain(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
+/// One that the help of another explains.
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    plain(name, value, help).help_heading(Group::General.heading())
+    plain(name, value, help).hide(true)
 }
 
 /// What `sign` needs of the options: the secret, which has no place in a list of processes.
