@@ -30,6 +30,7 @@ pub fn main() -> ExitCode {
     match config::load(std::env::args_os(), std::env::vars_os()) {
         Ok(Command::Serve(config)) => serve(*config),
         Ok(Command::Publish(command)) => tools::publish::run(&command),
+        Ok(Command::Disconnect(command)) => tools::disconnect::run(&command),
         Ok(Command::Subscribe(command)) => tools::subscribe::run(&command),
         Ok(Command::Explain(command)) => tools::explain::run(&command),
         Ok(Command::Sign(command)) => tools::sign::run(&command),

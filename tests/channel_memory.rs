@@ -71,6 +71,7 @@ impl Rig {
             shards: 1,
             seed: 1,
             rules: Rules::default(),
+            control: None,
             start: Time::ZERO,
         });
         let hub = Hub::new(Bounds { lag_bytes: 1 << 20, log_bytes: 1 << 28, reserved_subscriptions: 0 });

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use courier::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
 use courier::base::channel::{ChannelName, PayloadMode};
+use courier::base::disconnect::Disconnect;
 use courier::base::position::{Epoch, Position};
 use courier::base::queue::GapReason;
 use courier::base::refusal::{After, Refusal};
@@ -115,6 +116,8 @@ fn other_blocks() -> String {
     format.encode_closing(Closing::ComeBack, Duration::from_millis(3_217), &mut closing);
     let mut expired = Vec::new();
     format.encode_closing(Closing::Expired, Duration::from_millis(3_217), &mut expired);
+    let (mut dismissed, reason) = (Vec::new(), Disconnect::UserDismissed.name());
+    format.encode_closing(Closing::Dismissed(reason), Duration::from_millis(3_217), &mut dismissed);
     let mut examples = String::new();
     for (title, bytes) in [
         ("Opening, when every channel is live", &opening[..]),
@@ -124,6 +127,7 @@ fn other_blocks() -> String {
         ("Gap of a client with an id of another run, if it is not the last", &several),
         ("Closing, before a planned end", &closing),
         ("Closing, when what the client was let in with has expired", &expired),
+        ("Closing, when the application has ended the stream", &dismissed),
     ] {
         examples += &format!("{title}:\n\n{}\n", shown(bytes));
     }

@@ -270,6 +270,7 @@ impl Driver {
             counters: Arc::clone(&counters),
             shards: 1,
             seed: 1,
+            control: None,
             start: Time::ZERO,
         });
         let (streams, keys, seen) = (Vec::new(), Vec::new(), Seen::default());
@@ -403,7 +404,7 @@ impl Seen {
                 self.gaps.extend(gap.channels.iter().map(|(channel, _)| (channel.index, gap.reason)));
             }
             Delivery::Published(published) => self.published.push(published.outcome),
-            Delivery::Upstream(_) => {}
+            Delivery::Dismiss(_) | Delivery::Upstream(_) => {}
         }
     }
 }

@@ -345,6 +345,7 @@ fn reader(source: Source, shards: u16) -> Reader {
         counters: Arc::new(ReaderCounters::default()),
         shards,
         seed: 1,
+        control: None,
         start: Time::ZERO,
     })
 }

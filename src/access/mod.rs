@@ -1,6 +1,7 @@
 //! Who may listen to what, and who may publish: the channel rules, the ways in, and the allowed origins. Question and
 //! answer only, no I/O.
 
+pub mod control;
 mod credentials;
 mod denial;
 mod gate;

@@ -109,6 +109,8 @@ cells! {
         invalid_utf8: Counter "Messages in which invalid UTF-8 was replaced by U+FFFD.",
         envelopes_plain: Counter "Messages of an envelope channel that were no envelope and were delivered as they are.",
         heartbeats: Counter "Heartbeats sent.",
+        dismissals: Gauge "Users and channels that courier disconnect keeps away at present, counted once for each shard.",
+        streams_kept_away: Counter "Requests for streams that were answered 204, because courier disconnect keeps their user or channel away.",
         messages_published: Counter "Messages that came over HTTP and that Redis or the embedded broker took.",
     }
 }
@@ -125,6 +127,10 @@ cells! {
         upstream_channels: Gauge "Channels that the reader is subscribed to at the upstream, or lingers on.",
         history_bytes: Gauge "Payload bytes kept for replay.",
         spill_bytes: Gauge "Bytes that wait for a shard whose queue is full.",
+        control_obeyed: Counter "Orders to all couriers that were obeyed.",
+        control_unsigned: Counter "Messages on the control channel that are not signed with the secret.",
+        control_stale: Counter "Signed orders of another time, or that were obeyed before.",
+        control_refused: Counter "Signed orders that are not understood, or that came when too many were remembered.",
         broker_clients: Gauge "Clients of the embedded broker.",
         broker_commands: Counter "Commands that the embedded broker carried out.",
         broker_protocol_errors: Counter "Clients of the embedded broker that were closed because what they sent was no Redis command.",

@@ -61,6 +61,10 @@ disconnects! {
     Lifetime = "lifetime",
     /// What the client was let in with holds no longer; it was told so and comes back with something newer.
     Expired = "expired",
+    /// The application ordered that the streams of this user end (`courier disconnect --user`); the client was told so.
+    UserDismissed = "user-disconnected",
+    /// The application ordered that the streams of this channel end (`courier disconnect --channel`); the client was told so.
+    ChannelDismissed = "channel-disconnected",
     /// courier is stopping.
     Drain = "drain",
     /// The kernel reported an error that is not the client's doing.

@@ -165,6 +165,18 @@ pub const PUBLISHES_WATCHED: usize = 1_024;
 pub const PUBLISH_HEARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a client whose message could not be handed on is told to wait.
 pub const PUBLISH_RETRY: Duration = Duration::from_secs(1);
+/// How far the time of an order to all couriers may be from ours. Beyond: refused.
+pub const CONTROL_WINDOW: Duration = Duration::from_secs(60);
+/// Orders of that time that were obeyed, which are remembered so that none is obeyed twice. Beyond: refused.
+pub const CONTROL_ORDERS: usize = 10_000;
+/// How often the log says that an order was refused.
+pub const CONTROL_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
+/// The nonce of an order.
+pub const CONTROL_NONCE_BYTES: usize = 64;
+/// The longest time that an order keeps somebody away.
+pub const DISMISSAL_TIME: Duration = Duration::from_secs(31 * 24 * 3_600);
+/// Users and channels that a shard keeps away. Beyond: those who may come back soonest are let in again, with a line in the log.
+pub const DISMISSALS: usize = 10_000;
 /// RESP: nesting, elements of one aggregate and bytes of one bulk from an upstream Redis.
 pub const RESP_DEPTH: usize = 8;
 pub const RESP_ELEMENTS: usize = 1_048_576;

@@ -5,6 +5,7 @@ pub mod channel;
 pub mod counters;
 pub mod deadlines;
 pub mod disconnect;
+pub mod dismissal;
 pub mod glob;
 pub mod histogram;
 pub mod limits;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::base::channel::ChannelName;
+use crate::base::dismissal::Dismissal;
 use crate::base::position::Position;
 use crate::base::slab::Key;
 use crate::base::socket::SocketKey;
@@ -39,6 +40,8 @@ pub enum Delivery {
     Gap(Gap),
     /// The answer to one [`Control::Publish`].
     Published(Published),
+    /// An order of the application's: streams that end, and who stays away.
+    Dismiss(Dismissal),
     /// Whether every channel is heard, as far as the reader knows; what comes behind it in order is under its sign.
     Upstream(Reach),
 }
@@ -308,7 +311,7 @@ impl Delivery {
             Self::Joined(joined) => size_of::<Self>() + joined.replay_bytes(),
             Self::Gap(gap) => size_of::<Self>() + gap.channels.len() * size_of::<(ChannelKey, Position)>(),
             Self::Published(published) => size_of::<Self>() + published.placed_bytes(),
-            Self::Upstream(_) => size_of::<Self>(),
+            Self::Dismiss(_) | Self::Upstream(_) => size_of::<Self>(),
         }
     }
 }

@@ -94,6 +94,9 @@ refusals! {
     UrlInvalid = 403 "url-invalid" Keep
         "A signed URL whose signature is not right, not over these channels, or expired."
         "The signature of this URL does not hold, or no longer. Get a new URL.",
+    Disconnected = 403 "disconnected" Keep
+        "`POST /publish` by a user, or in a channel, that `courier disconnect --for` keeps away."
+        "The application keeps you away for a time; try again later.",
     OriginNotAllowed = 403 "origin-not-allowed" Keep
         "An `Origin` that is neither allowed nor the request's own host, or one that is not listed where a cookie \
          decides; at `/publish` in try-out, any \

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use clap::builder::OsStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, OsStringValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches};
 
 use crate::access::Right;
 use crate::base::version::{REVISION, VERSION};
@@ -46,8 +46,20 @@ pub enum Invocation {
         user: String,
         right: Right,
     },
+    Disconnect {
+        flags: Flags,
+        target: Target,
+        keep_away: Option<String>,
+    },
     /// Help or version: text for stdout.
     Print(String),
+}
+
+/// Whom `courier disconnect` is about.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Target {
+    User(String),
+    Channel(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +101,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             user: text(inner, USER),
             right: right(inner),
         },
+        DISCONNECT => Invocation::Disconnect {
+            flags: given(inner, disconnect_rows()),
+            target: match inner.get_one::<String>(USER) {
+                Some(user) => Target::User(user.clone()),
+                None => Target::Channel(text(inner, CHANNEL)),
+            },
+            keep_away: inner.get_one::<String>(FOR).cloned(),
+        },
         _ => Invocation::Subscribe { url: text(inner, URL), channels: channels(inner) },
     })
 }
@@ -116,7 +136,8 @@ pub fn command() -> clap::Command {
         .version(format!("{VERSION} ({REVISION})"))
         .override_usage(
             "courier [OPTIONS]\n       courier publish CHANNEL [DATA|-]\n       courier subscribe CHANNEL...\n       \
-             courier sign --channel NAME --expires TIME",
+             courier sign --channel NAME --expires TIME\n       \
+             courier disconnect --user USER | --channel CHANNEL [--for TIME]",
         )
         .after_help(AFTER_HELP)
         .term_width(HELP_COLUMNS)
@@ -125,7 +146,8 @@ pub fn command() -> clap::Command {
         .disable_version_flag(true)
         .subcommand(publish_command())
         .subcommand(subscribe_command())
-        .subcommand(sign_command());
+        .subcommand(sign_command())
+        .subcommand(disconnect_command());
     for group in Group::ALL {
         for row in group.rows() {
             command = command.arg(argument(row).help_heading(group.heading()).hide(is_hidden(row)));
@@ -235,6 +257,31 @@ fn sign_rows() -> impl Iterator<Item = &'static Row> {
     [Key::SignedUrlKeyFile, Key::Config].into_iter().map(Key::row)
 }
 
+fn disconnect_command() -> clap::Command {
+    let option = |name: &'static str, placeholder: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name(placeholder)
+            .value_parser(NonEmptyStringValueParser::new())
+            .help(help)
+    };
+    let command = clap::Command::new(DISCONNECT)
+        .arg(help_flag())
+        .about("End the streams of a user or of a channel at every courier.")
+        .override_usage("courier disconnect [OPTIONS] --user USER | --channel CHANNEL")
+        .after_help(DISCONNECT_HELP)
+        .term_width(HELP_COLUMNS)
+        .arg(option(USER, "USER", "Those of this user."))
+        .arg(option(CHANNEL, "CHANNEL", "Those that listen to this channel, and to whatever else."))
+        .arg(option(FOR, "TIME", "Keep them away for so long, as in 10m. Not given: they may come back."))
+        .group(ArgGroup::new("whom").args([USER, CHANNEL]).required(true));
+    disconnect_rows().fold(command, |command, row| command.arg(argument(row)))
+}
+
+fn disconnect_rows() -> impl Iterator<Item = &'static Row> {
+    publish_rows().chain([Key::ControlSecret, Key::ControlSecretFile].map(Key::row))
+}
+
 /// What `publish` needs of the options: where the messages go.
 fn publish_rows() -> impl Iterator<Item = &'static Row> {
     [Key::RedisUrl, Key::RedisPasswordFile, Key::BrokerPasswordFile, Key::Config].into_iter().map(Key::row)
@@ -322,7 +369,9 @@ fn one_line(error: &clap::Error) -> ConfigError {
 }
 
 fn no_subcommand(name: &str) -> String {
-    format!("{name}: no such subcommand; courier {PUBLISH}, {SUBSCRIBE} and {SIGN} are those there are")
+    format!(
+        "{name}: no such subcommand; courier {PUBLISH}, {SUBSCRIBE}, {SIGN} and {DISCONNECT} are those there are"
+    )
 }
 
 fn unknown_flag(flag: &str) -> String {
@@ -346,7 +395,9 @@ const SIGN: &str = "sign";
 const AS: &str = "as";
 const EXPIRES: &str = "expires";
 const USER: &str = "user";
+const DISCONNECT: &str = "disconnect";
 const CHANNEL: &str = "channel";
+const FOR: &str = "for";
 const DATA: &str = "data";
 const URL: &str = "url";
 const PRINT_CONFIG: &str = "print-config";
@@ -369,6 +420,15 @@ REDIS_URL or --config, or else to the broker of a courier in try-out mode, \
 127.0.0.1:6380.
 
 Exit codes: 0 published, 1 not published, 2 wrong usage or configuration.";
+
+const DISCONNECT_HELP: &str = "\
+Publishes an order, signed with --control-secret-file or COURIER_CONTROL_SECRET, \
+to where courier publish goes, and prints how many couriers were told. Their \
+streams end with the event courier-close. While they are kept away, a request \
+is answered 204, on which an EventSource stops for good.
+
+Exit codes: 0 published, 1 not published, or no courier takes orders; 2 wrong \
+usage or configuration.";
 
 const SUBSCRIBE_HELP: &str = "\
 Prints the data of each message; with several channels, the channel's name and \
@@ -450,7 +510,7 @@ mod tests {
             ("courier --redis redis://a --redis redis://b", "--redis: takes one value, not several"),
             (
                 "courier serve",
-                "serve: no such subcommand; courier publish, subscribe and sign are those there are",
+                "serve: no such subcommand; courier publish, subscribe, sign and disconnect are those there are",
             ),
             (
                 "courier --redis redis://h publish a b",
@@ -471,12 +531,13 @@ mod tests {
             "courier publish --help",
             "courier subscribe --help",
             "courier sign --help",
+            "courier disconnect --help",
         ] {
             let Ok(Invocation::Print(help)) = run(line) else { panic!("{line}") };
             for row in help.lines() {
                 assert!(row.chars().count() <= 80, "{row}");
             }
-            assert!(help.lines().count() <= 82, "{line} is {} lines", help.lines().count());
+            assert!(help.lines().count() <= 90, "{line} is {} lines", help.lines().count());
             assert!(!help.contains("--limits-") && !help.contains("--jwt-"));
         }
     }

@@ -35,15 +35,17 @@ use std::time::Duration;
 use crate::access::keys::KeyRing;
 use crate::access::{AllowedOrigins, Proxies, Right, Rule, SigningKey};
 use crate::base::channel::{BadChannelName, ChannelName};
-use crate::base::limits::{CHANNELS_PER_CONNECTION_MAX, Limits};
+use crate::base::dismissal::Whom;
+use crate::base::limits::{CHANNELS_PER_CONNECTION_MAX, DISMISSAL_TIME, Limits};
 use crate::base::secret::Secret;
 use crate::config::address::ListenAddress;
 use crate::config::error::{ConfigError, Origin};
-use crate::config::flags::{Action, Invocation};
+use crate::config::flags::{Action, Invocation, Target};
 use crate::config::redis_url::RedisUrl;
 use crate::config::server_url::ServerUrl;
 use crate::config::settings::Settings;
-use crate::config::table::Key;
+use crate::config::table::{Key, Kind};
+use crate::config::value::Value;
 use crate::driver::keys::KeyFile;
 use crate::driver::log::{LogFormat, LogLevel};
 use crate::protocol::site::Shedding;
@@ -70,6 +72,25 @@ pub fn load(
                 timeout: settings.duration(Key::RedisDialTimeout),
                 channel: channel_name(&channel)?,
                 payload,
+            })))
+        }
+        Invocation::Disconnect { flags, target, keep_away } => {
+            let settings = Settings::collect(flags, environment)?;
+            let secret = resolve::control_secret(&settings, &mut Vec::new())?.ok_or_else(|| {
+                ConfigError::new("the secret of the couriers is missing: give --control-secret-file FILE")
+            })?;
+            Ok(Command::Disconnect(Box::new(DisconnectCommand {
+                redis: resolve::publish_target(&settings)?,
+                timeout: settings.duration(Key::RedisDialTimeout),
+                whom: match target {
+                    Target::User(user) => Whom::User(user.into()),
+                    Target::Channel(channel) => Whom::Channel(channel_name(&channel)?),
+                },
+                keep_away: match keep_away {
+                    Some(text) => span(&text)?,
+                    None => Duration::ZERO,
+                },
+                key: SigningKey::new(secret.reveal().as_bytes()),
             })))
         }
         Invocation::Subscribe { url, channels } => {
@@ -115,6 +136,16 @@ fn channel_names(texts: &[String]) -> Result<Vec<ChannelName>, ConfigError> {
     Ok(names)
 }
 
+/// How long somebody is kept away.
+fn span(text: &str) -> Result<Duration, ConfigError> {
+    let (least, most) = (Duration::from_secs(1), DISMISSAL_TIME);
+    match (Kind::Duration { least, most, zero: false }).parse(&[text.to_owned()]) {
+        Ok(Value::Duration(span)) => Ok(span),
+        Ok(_) => unreachable!("a duration is a duration"),
+        Err(bad) => Err(ConfigError::value(&Origin::Flag("--for".into()), "for", text, bad.remedy)),
+    }
+}
+
 fn channel_name(text: &str) -> Result<ChannelName, ConfigError> {
     ChannelName::parse(text.as_bytes()).map_err(|bad| {
         let remedy = match bad {
@@ -136,6 +167,7 @@ pub enum Command {
     Subscribe(SubscribeCommand),
     Explain(Box<ExplainCommand>),
     Sign(SignCommand),
+    Disconnect(Box<DisconnectCommand>),
     /// `--help`, `--version`, `--print-config`, `--check-config`: text for stdout, and success.
     Print(String),
 }
@@ -155,6 +187,18 @@ pub enum PublishPayload {
     Argument(Vec<u8>),
     /// All of stdin.
     Stdin,
+}
+
+/// `courier disconnect`.
+#[derive(Debug)]
+pub struct DisconnectCommand {
+    /// Where Redis or the embedded broker is.
+    pub redis: RedisUrl,
+    pub timeout: Duration,
+    pub whom: Whom,
+    /// Zero: they may come back at once.
+    pub keep_away: Duration,
+    pub key: SigningKey,
 }
 
 /// `courier subscribe`.
@@ -197,6 +241,8 @@ pub struct Config {
     pub admin: ListenAddress,
     /// Who shows it may publish on the admin side.
     pub admin_token: Option<Secret>,
+    /// What orders to all couriers are signed with; none: no orders are taken.
+    pub control_secret: Option<Secret>,
     pub upstream: Upstream,
     /// In the order of the file, then the `--public` patterns; the first match decides.
     pub rules: Vec<Rule>,

@@ -69,6 +69,8 @@ fn example_value(row: &Row) -> String {
         Key::RedisPasswordFile => "/run/secrets/redis-password",
         Key::BrokerPasswordFile => "/run/secrets/broker-password",
         Key::AdminToken => "a-text-of-16-characters-or-more",
+        Key::ControlSecret => "a-text-of-16-characters-or-more",
+        Key::ControlSecretFile => "/run/secrets/courier-control-secret",
         Key::AdminTokenFile => "/run/secrets/courier-admin-token",
         Key::JwtKey | Key::SignedUrlKey => "a-text-of-32-characters-or-more.",
         Key::JwtKeyFile => "/run/secrets/courier-jwt",

@@ -33,6 +33,7 @@ pub fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
         listen: settings.addresses(Key::ServerListen),
         admin: settings.address(Key::AdminListen),
         admin_token: secret(settings, Key::AdminToken, Key::AdminTokenFile, &mut warnings)?,
+        control_secret: control_secret(settings, &mut warnings)?,
         upstream,
         rules,
         rule_origins,
@@ -71,6 +72,14 @@ pub fn publish_target(settings: &Settings) -> Result<RedisUrl, ConfigError> {
         ListenAddress::Unix { path, .. } => RedisAddress::Unix { path },
     };
     Ok(RedisUrl { address, user: None, password: password(settings, Key::BrokerPasswordFile)?, database: 0 })
+}
+
+/// What orders to all couriers are signed with.
+pub fn control_secret(
+    settings: &Settings,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Secret>, ConfigError> {
+    secret(settings, Key::ControlSecret, Key::ControlSecretFile, warnings)
 }
 
 fn mode(settings: &Settings) -> Mode {

@@ -255,6 +255,10 @@ options! {
         "What POST /publish on the admin side must show as Authorization: Bearer, to publish in any channel. A file is the better place.";
     AdminTokenFile Some("admin.token_file"), "admin-token-file", Admin, Kind::File, None,
         "A file with that token.";
+    ControlSecret Some("control.secret"), "control-secret", Admin, Kind::Secret, None,
+        "The secret that courier disconnect signs its orders with, the same for all couriers of a Redis. A file is the better place.";
+    ControlSecretFile Some("control.secret_file"), "control-secret-file", Admin, Kind::File, None,
+        "A file with that secret. Without it no orders are taken.";
     LogLevel Some("log.level"), "log-level", Admin, Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Some("info"),
         "The least severe events that are logged.";
     LogFormat Some("log.format"), "log-format", Admin, Kind::Choice(&["text", "json"]), Some("text"),

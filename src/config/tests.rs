@@ -334,7 +334,8 @@ fn the_example_file_is_a_configuration_that_changes_nothing() {
         .replace("token_file = \"/run/secrets/courier-admin-token\"", "")
         .replace("key_file = \"/run/secrets/courier-jwt\"", "")
         .replace("key_file = \"/run/secrets/courier-urls\"", "")
-        .replace("jwks_file = \"/run/secrets/jwks.json\"", "");
+        .replace("jwks_file = \"/run/secrets/jwks.json\"", "")
+        .replace("secret_file = \"/run/secrets/courier-control-secret\"", "");
     let file = TemporaryFile::new("example.toml", &uncommented);
     let config = serve(&format!("courier --config {}", file.path()), &[]);
     assert_eq!(config.limits, Limits::default());

@@ -66,6 +66,8 @@ pub struct ReaderLoop {
     /// True once the server was told how the first try to reach Redis went.
     was_tried: bool,
     draining: bool,
+    /// When the machine was last told what the calendar says.
+    calendar_at: Option<Time>,
 }
 
 impl ReaderLoop {
@@ -80,6 +82,7 @@ impl ReaderLoop {
             was_up: false,
             was_tried: false,
             draining: false,
+            calendar_at: None,
         }
     }
 
@@ -105,6 +108,7 @@ impl ReaderLoop {
     /// One turn; true if there was anything to do.
     // Hot: once per read of the upstream.
     fn turn(&mut self, now: Time) -> bool {
+        self.tell_calendar(now);
         self.ring.reap(now);
         let mut is_busy = false;
         while let Some(event) = self.ring.next_event() {
@@ -119,6 +123,13 @@ impl ReaderLoop {
         is_busy |= self.fill_queues(now);
         is_busy |= self.send(now);
         is_busy
+    }
+
+    fn tell_calendar(&mut self, now: Time) {
+        if self.calendar_at.is_none_or(|at| now.since(at) >= CALENDAR_INTERVAL) {
+            self.calendar_at = Some(now);
+            self.parts.reader.handle(now, Input::Calendar(time::unix_now()));
+        }
     }
 
     fn event(&mut self, now: Time, event: Event) {
@@ -325,6 +336,10 @@ impl ReaderLoop {
             Notice::Forbidden { channels, first } => {
                 tracing::warn!(channels, first, "redis does not let courier read channels: see ACL LIST");
             }
+            Notice::Ordered { whom } => tracing::info!(whom, "streams are ended, as ordered"),
+            Notice::BadOrder(bad) => {
+                tracing::warn!(reason = ?bad, "a message on courier:control is not obeyed; others like it are only counted");
+            }
             Notice::QueueFull { shard } => {
                 tracing::warn!(shard, "a shard does not keep up: subscribers are told of a gap");
             }
@@ -339,5 +354,7 @@ impl ShardQueue {
     }
 }
 
+/// How far the machine's calendar may be behind.
+const CALENDAR_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a full queue is left alone.
 const QUEUE_RETRY: Duration = Duration::from_millis(1);

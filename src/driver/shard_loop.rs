@@ -313,6 +313,10 @@ impl ShardLoop {
             Notice::UserFull => {
                 tracing::warn!(shard, "a user has as many streams as limits.streams_per_user says");
             }
+            Notice::DismissalsFull => tracing::warn!(
+                shard,
+                "more users and channels are kept away than are remembered: the first of them may come back early"
+            ),
             Notice::ChannelsFull => tracing::warn!(
                 shard,
                 "no room for streams of further channels: as many as limits.channels_per_shard says are subscribed to"

@@ -314,6 +314,19 @@ impl Hub {
         self.subscriptions[subscription as usize].slot
     }
 
+    /// The connections that listen to a channel.
+    pub fn slots_of(&self, name: &ChannelName) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        let found = self.names.find(name.as_bytes(), |index| self.channels.at(index).name.as_bytes());
+        let mut stream = found.map_or(NO_STREAM, |index| self.channels.at(index).streams);
+        while stream != NO_STREAM {
+            let entry = self.streams.at(stream);
+            slots.extend(entry.subscribers().iter().map(|&subscription| self.slot_of(subscription)));
+            stream = entry.sibling();
+        }
+        slots
+    }
+
     /// The connection's subscription after this one.
     pub fn next_of(&self, subscription: SubscriptionIndex) -> SubscriptionIndex {
         self.subscriptions[subscription as usize].next

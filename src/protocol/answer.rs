@@ -67,6 +67,11 @@ impl Exchange {
         Self { after: After::Close, ..self.clone() }
     }
 
+    /// Whole field lines.
+    pub(super) fn cors(&self) -> &[u8] {
+        &self.cors
+    }
+
     pub(super) fn is_head_only(&self) -> bool {
         self.head_only
     }

@@ -60,6 +60,8 @@ pub enum Closing {
     ComeBack,
     /// What it was let in with holds no longer: it comes back with something newer.
     Expired,
+    /// The application wants it to end, for this reason. Whether it may come back it learns when it asks.
+    Dismissed(&'static str),
 }
 
 /// What an encoder noticed about a payload.

@@ -135,6 +135,11 @@ impl PendingAnswer {
         self.exchange.refuse_for_now(Refusal::PublishRate, wait)
     }
 
+    /// The complete answer to who is kept away.
+    pub fn answer_kept_away(&self) -> Answer {
+        self.exchange.refuse(Refusal::Disconnected)
+    }
+
     fn accepted(&self, epoch: Epoch, placed: &[Placed]) -> Answer {
         let mut body = Vec::new();
         if self.is_batch {

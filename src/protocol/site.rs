@@ -74,6 +74,8 @@ pub struct Opening {
     pub client: Peer,
     /// The complete response head.
     pub head: Vec<u8>,
+    /// What of it lets pages of other origins read an answer.
+    pub cors: Vec<u8>,
     /// How the stream is refused if it cannot be served now; none: by its head, a time to come back, and its end.
     pub busy: Option<Box<Busy>>,
 }
@@ -219,6 +221,7 @@ impl Site {
             grant,
             client: credentials.client,
             head: exchange.stream_head(),
+            cors: exchange.cors().to_vec(),
             busy: match self.shedding {
                 Shedding::Retry => None,
                 Shedding::Unavailable => Some(Box::new(Busy(exchange.clone()))),
@@ -248,6 +251,15 @@ impl Site {
             fields,
             body: self.demo_page,
         })
+    }
+}
+
+impl Opening {
+    /// The complete answer that makes an EventSource stop for good: nothing is to be had here.
+    pub fn stop(&self) -> Answer {
+        let fields = b"Cache-Control: no-store\r\n";
+        let reply = Reply { status: 204, content_type: None, fields, body: &[] };
+        Exchange::closing(self.cors.clone()).answer(&reply)
     }
 }
 

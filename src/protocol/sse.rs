@@ -91,9 +91,17 @@ pub(super) fn encode_closing(closing: Closing, retry: Duration, out: &mut Vec<u8
             sse::event(EXPIRED_EVENT, out);
             out.extend_from_slice(format!("data: {{\"retry_ms\":{}}}\n", retry.as_millis()).as_bytes());
         }
+        Closing::Dismissed(reason) => {
+            sse::event(CLOSE_EVENT, out);
+            let data = format!("data: {{\"reason\":\"{reason}\",\"retry_ms\":{}}}\n", retry.as_millis());
+            out.extend_from_slice(data.as_bytes());
+        }
     }
     out.push(b'\n');
 }
+
+/// The type of the event that ends a stream because the application wants it to.
+pub const CLOSE_EVENT: &str = "courier-close";
 
 /// The type of the event that ends a stream whose grant has expired.
 pub const EXPIRED_EVENT: &str = "courier-expired";

@@ -6,9 +6,11 @@
 //! `sent`. Before each control it asks `takes_control`: while that is false, deliveries are moved and the shard's controls
 //! wait in their queue, in order.
 
+use crate::access::control::BadOrder;
 use crate::base::queue::Control;
 use crate::base::secret::Secret;
 use crate::base::socket::{HangUp, Slot, SocketKey};
+use crate::base::time::UnixTime;
 
 /// The two connections to Redis. A subscribed client's ordinary replies count against the pub/sub output limit too,
 /// so commands with replies have a connection of their own.
@@ -38,6 +40,9 @@ pub enum Input<'a> {
     Writable { socket: SocketKey },
     /// From a shard, in order.
     Control(Control),
+    /// What the calendar says now. Comes before everything else, and again every second or so while there is something to
+    /// do: the calendar may jump.
+    Calendar(UnixTime),
     /// The time that `Reader::next_deadline` asked for may have come.
     Tick,
 }
@@ -79,6 +84,10 @@ pub enum Notice {
     AskBack,
     /// Redis does not let courier read these channels.
     Forbidden { channels: usize, first: String },
+    /// An order to all couriers was obeyed: streams of these end.
+    Ordered { whom: &'static str },
+    /// A message on the control channel was not obeyed; said at most once a minute.
+    BadOrder(BadOrder),
     /// A shard could not take its messages; so many bytes are owed as a gap.
     QueueFull { shard: u16 },
 }

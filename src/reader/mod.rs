@@ -6,6 +6,7 @@
 
 pub mod broker;
 mod channels;
+mod control;
 mod history;
 pub mod input;
 mod lent;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::access::Rules;
+use crate::access::{Rules, SigningKey};
 use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::limits::{BROKER_BUFFER_BYTES, BROKER_OUTPUT_BYTES, Limits};
@@ -75,6 +76,8 @@ pub struct ReaderOptions {
     pub seed: u64,
     /// The time at which the machine is made.
     pub start: Time,
+    /// Orders that are signed with it are obeyed.
+    pub control: Option<SigningKey>,
 }
 
 /// Where messages come from.
@@ -119,8 +122,10 @@ pub enum RedisAddress {
 
 impl Reader {
     pub fn new(options: ReaderOptions) -> Self {
-        let ReaderOptions { upstream, epoch, rules, limits, counters, shards, seed, start } = options;
+        let ReaderOptions { upstream, epoch, rules, limits, counters, shards, seed, start, control } =
+            options;
         let mut relay = Relay::new(epoch, shards, rules, &limits, seed, Arc::clone(&counters));
+        let takes_orders = control.is_some();
         let source = match upstream {
             Upstream::Redis(redis) => {
                 relay.tell_down();
@@ -133,7 +138,12 @@ impl Reader {
                 Source::Embedded(Box::new(broker(embedded, &limits, Arc::clone(&counters))))
             }
         };
-        Self { source, relay, sockets: Sockets::default(), counters }
+        control.into_iter().for_each(|key| relay.take_orders(start, key));
+        let mut reader = Self { source, relay, sockets: Sockets::default(), counters };
+        if let (true, Source::Embedded(broker)) = (takes_orders, &mut reader.source) {
+            change_relayed(broker, &mut reader.relay, start);
+        }
+        reader
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -255,6 +265,7 @@ fn handle_redis(
             redis.publish(shard, connection, &messages, relay);
         }
         Input::Control(control) => change_routes(relay, now, control),
+        Input::Calendar(unix) => relay.calendar(now, unix),
         Input::Tick => {
             relay.tick(now);
             redis.tick(now, relay);
@@ -296,6 +307,7 @@ fn handle_embedded(
             change_routes(relay, now, control);
             change_relayed(broker, relay, now);
         }
+        Input::Calendar(unix) => relay.calendar(now, unix),
         Input::Tick => {
             broker.tick(now);
             relay.tick(now);

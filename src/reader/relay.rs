@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::access::Rules;
+use crate::access::{Rules, SigningKey};
 use crate::base::channel::ChannelName;
 use crate::base::counters::ReaderCounters;
 use crate::base::deadlines::Deadlines;
@@ -20,9 +20,11 @@ use crate::base::queue::{
     ChannelKey, Delivery, Gap, GapReason, JoinGap, JoinOutcome, Joined, PublishOutcome, Published, Reach,
     Replayed, ShardIndex, Since,
 };
+use crate::base::retention::Retention;
 use crate::base::socket::SocketKey;
-use crate::base::time::Time;
+use crate::base::time::{Time, UnixTime, WallClock};
 use crate::reader::channels::{ChannelId, Channels, State, Waiter};
+use crate::reader::control::ControlChannel;
 use crate::reader::history::History;
 use crate::reader::input::Notice;
 use crate::reader::lingering::{self, Left, Lingering};
@@ -55,6 +57,7 @@ pub(super) struct Relay {
     /// For whoever drives the reader and has asked Redis something.
     answers: VecDeque<Answered>,
     channels_max: usize,
+    pub(super) control: Option<ControlChannel>,
     counters: Arc<ReaderCounters>,
 }
 
@@ -89,6 +92,7 @@ impl Relay {
             notices: VecDeque::new(),
             answers: VecDeque::new(),
             channels_max: limits.channels,
+            control: None,
             counters,
         }
     }
@@ -131,7 +135,7 @@ impl Relay {
     /// A shard wants a channel no longer.
     pub(super) fn leave(&mut self, now: Time, name: &ChannelName, shard: ShardIndex, channel: ChannelKey) {
         let Some(id) = self.channels.find(name.as_bytes()) else { return };
-        if !self.router.remove(id, Route { shard, channel }) || !self.router.routes(id).is_empty() {
+        if !self.router.remove(id, Route { shard, channel }) || self.is_wanted(id) {
             return;
         }
         match self.channels.state(id) {
@@ -166,11 +170,55 @@ impl Relay {
             // Still of the subscription before, whose end is under way: not of the one that is awaited.
             State::Subscribing { .. } | State::Resubscribing { .. } | State::Forbidden { .. } => return None,
         }
+        if self.is_control(id) {
+            self.ordered(now, payload);
+            return None;
+        }
         let position = self.sequence.take();
         self.counters.cells.messages_received.add(1);
         self.history.append(id, position, now, payload);
         self.router.route(id, position, payload);
         Some((id, position))
+    }
+
+    /// Takes orders on the control channel from here on, whether anybody listens to it or not.
+    pub(super) fn take_orders(&mut self, now: Time, key: SigningKey) {
+        let control = ControlChannel::new(key);
+        let (name, last) = (control.name().clone(), self.sequence.last());
+        // As a channel that was lost: it is asked for whenever the upstream is there, and again when it is forbidden.
+        let id = self.channels.insert(name, State::Resubscribing { lost_at: last }, now);
+        self.history.open(id, Retention { count: 0, ..Retention::STANDARD }, last);
+        self.control = Some(control.on(id));
+        if self.upstream == Reach::Up {
+            self.subscriptions.want(id);
+        }
+    }
+
+    /// What the calendar says.
+    pub(super) fn calendar(&mut self, now: Time, unix: UnixTime) {
+        if let Some(control) = &mut self.control {
+            control.wall_clock = WallClock { at: now, unix };
+        }
+    }
+
+    /// A message on the control channel: every shard gets the order, in its place among the messages.
+    fn ordered(&mut self, now: Time, message: &[u8]) {
+        let Some(control) = &mut self.control else { return };
+        let read = control.read(now, message, &self.counters);
+        self.notices.extend(read.notice);
+        if let Some(dismissal) = read.dismissal {
+            self.settle(now);
+            self.router.push_to_all(&Delivery::Dismiss(dismissal));
+        }
+    }
+
+    fn is_control(&self, id: ChannelId) -> bool {
+        self.control.as_ref().is_some_and(|control| control.is(id))
+    }
+
+    /// Whether the channel is to be heard, be it by a shard or by us.
+    fn is_wanted(&self, id: ChannelId) -> bool {
+        !self.router.routes(id).is_empty() || self.is_control(id)
     }
 
     /// The channel, if every message of it comes.
@@ -256,7 +304,7 @@ impl Relay {
                     self.forget(id);
                     continue;
                 }
-                State::Forbidden { .. } if self.router.routes(id).is_empty() => {
+                State::Forbidden { .. } if !self.is_wanted(id) => {
                     self.forget(id);
                     continue;
                 }
@@ -275,7 +323,7 @@ impl Relay {
                     }
                 }
             }
-            if self.router.routes(id).is_empty() {
+            if !self.is_wanted(id) {
                 self.left(now, id);
             }
         }
@@ -447,7 +495,7 @@ impl Relay {
         // A position of its own: what any client was given before lies below it.
         let mut fresh: Option<Position> = None;
         for id in std::mem::take(&mut self.acknowledged) {
-            let is_wanted = !self.router.routes(id).is_empty();
+            let is_wanted = self.is_wanted(id);
             let state = if is_wanted { State::Live } else { State::Lingering };
             match self.channels.change(id, state) {
                 State::Subscribing { waiters } => {
@@ -508,7 +556,7 @@ impl Relay {
     /// The upstream does not let us read the channel. Those who wait are told; those who had it are told and keep it,
     /// for the day on which it is allowed again.
     fn forbid(&mut self, now: Time, id: ChannelId) {
-        let is_wanted = !self.router.routes(id).is_empty();
+        let is_wanted = self.is_wanted(id);
         match *self.channels.state(id) {
             State::Subscribing { .. } => {
                 self.note_forbidden(id);
@@ -602,7 +650,7 @@ impl Relay {
             let Some(channel) = self.channels.get_mut(id) else { continue };
             channel.is_timed = false;
             let was_left_again = channel.left_at != at;
-            if !self.router.routes(id).is_empty() {
+            if self.is_wanted(id) {
                 continue;
             }
             match self.channels.state(id) {
@@ -636,7 +684,7 @@ impl Relay {
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.is_timed = false;
         let is_over = now.since(channel.left_at) >= lingering::span(self.history.retention(id));
-        if !self.router.routes(id).is_empty() {
+        if self.is_wanted(id) {
             return;
         }
         match self.channels.state(id) {

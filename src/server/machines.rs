@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{Gate, Rules};
+use crate::access::{Gate, Rules, SigningKey};
 use crate::base::census::Census;
 use crate::base::counters::{ReaderCounters, ShardCounters};
 use crate::base::position::Epoch;
@@ -83,6 +83,7 @@ pub(super) fn reader(
         shards,
         seed: random.word(),
         start,
+        control: config.control_secret.as_ref().map(|secret| SigningKey::new(secret.reveal().as_bytes())),
     }
 }
 

@@ -133,6 +133,7 @@ impl Shard {
         let retry = self.random.jitter(self.site.retry);
         let closing = match reason {
             Disconnect::Expired => Closing::Expired,
+            Disconnect::UserDismissed | Disconnect::ChannelDismissed => Closing::Dismissed(reason.name()),
             _ => Closing::ComeBack,
         };
         format.encode_closing(closing, retry, out);

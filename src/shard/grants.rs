@@ -59,6 +59,13 @@ impl Grants {
         Some(granted.socket)
     }
 
+    /// The streams of a user.
+    pub(super) fn slots_of(&self, user: &str) -> Vec<Slot> {
+        let granted = self.entries.iter().map(|(_, granted)| granted);
+        let of_user = granted.filter(|granted| granted.user.as_deref() == Some(user));
+        of_user.map(|granted| granted.socket.slot).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

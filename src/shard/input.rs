@@ -129,10 +129,12 @@ pub enum Notice {
     UserFull,
     /// or the shard had all the channels.
     ChannelsFull,
+    /// More are kept away than are remembered.
+    DismissalsFull,
 }
 
 impl Notice {
-    pub const KINDS: usize = 6;
+    pub const KINDS: usize = 7;
 
     /// What it is one of, below `KINDS`.
     pub const fn kind(self) -> usize {
@@ -143,6 +145,7 @@ impl Notice {
             Self::AddressFull(_) => 3,
             Self::UserFull => 4,
             Self::ChannelsFull => 5,
+            Self::DismissalsFull => 6,
         }
     }
 }

@@ -76,6 +76,9 @@ struct Notice {
 impl Shard {
     /// Begins a stream, if there is room for it, and sheds it otherwise. The request is over either way.
     pub(super) fn open_stream(&mut self, slot: Slot, opening: Opening) {
+        if self.is_kept_away(&opening) {
+            return self.stop_request(slot, &opening);
+        }
         if let Err(reason) = self.admit(slot, &opening) {
             return self.shed_request(slot, opening, reason);
         }

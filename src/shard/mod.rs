@@ -11,6 +11,7 @@
 mod admission;
 mod burst;
 mod connection;
+mod dismissals;
 mod drain;
 mod flush;
 mod grants;
@@ -45,6 +46,7 @@ use crate::protocol::site::Site;
 use crate::protocol::{Event, GapNotice, WireFormat};
 
 use burst::Burst;
+use dismissals::Dismissals;
 use drain::Drain;
 use grants::Grants;
 use heartbeat::Heartbeat;
@@ -98,6 +100,7 @@ pub struct Shard {
     publishers: Publishers,
     joins: Slab<Join>,
     grants: Grants,
+    dismissals: Dismissals,
     tails: Tails,
     /// Connections to flush, beside those that a round of the hub leads to.
     ready: VecDeque<Slot>,
@@ -168,6 +171,7 @@ impl Shard {
             publishers: Publishers::new(&limits),
             joins: Slab::default(),
             grants: Grants::default(),
+            dismissals: Dismissals::default(),
             tails: Tails::default(),
             ready: VecDeque::new(),
             again: Vec::new(),
@@ -245,6 +249,7 @@ impl Shard {
             self.lifetimes.as_ref().filter(|_| self.opened > 0).map(Sweep::next),
             self.drain.deadline(),
             self.grants.next(self.wall_clock, self.now),
+            self.dismissals.next(self.wall_clock, self.now),
             self.returned_until,
         ];
         deadlines.into_iter().flatten().min()
@@ -289,6 +294,7 @@ impl Shard {
             Delivery::Joined(joined) => self.joined(joined),
             Delivery::Gap(gap) => self.gap(&gap),
             Delivery::Published(published) => self.published(&published),
+            Delivery::Dismiss(dismissal) => self.dismiss(dismissal),
             Delivery::Upstream(reach) => self.upstream = reach,
         }
         self.counters.cells.log_bytes.set(self.hub.log_bytes() as u64);
@@ -361,6 +367,7 @@ impl Shard {
         self.lifetime_sweep();
         self.drain_sweep();
         self.end_expired();
+        self.end_dismissals();
         if self.returned_until.is_some_and(|until| until <= now) {
             self.returned_until = None;
             self.outputs.extend(self.returned.drain(..).map(Output::Control));

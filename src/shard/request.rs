@@ -213,6 +213,10 @@ impl Shard {
         };
         let Publishing { publisher, messages, pending } = publishing;
         if let Publisher::Client { grant, peer } = publisher {
+            let channels = messages.iter().map(|message| &message.name);
+            if self.dismissals.keep_away(grant.user.as_ref(), channels, self.wall_clock.unix(self.now)) {
+                return self.answer(slot, pending.answer_kept_away());
+            }
             let nobody = || peer.network().map_or(Client::Connection(socket), Client::Network);
             let client = grant.user.map_or_else(nobody, Client::User);
             if let Err(wait) = self.publishers.take(self.now, client, messages.len()) {

@@ -151,6 +151,7 @@ impl World {
             counters: Arc::clone(&reader_counters),
             shards: plan.shards,
             seed: random.word(),
+            control: None,
             start: Time::ZERO,
         });
         let site = Arc::new(plan.site());

@@ -68,7 +68,7 @@ impl Order {
                     );
                 }
             }
-            Delivery::Published(_) | Delivery::Upstream(_) => {}
+            Delivery::Published(_) | Delivery::Dismiss(_) | Delivery::Upstream(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! Scripts for the whole machine: inputs, and the outputs, bytes and deliveries they lead to, in words.
 
 mod channels;
+mod control;
 mod embedded;
 mod links;
 mod losses;
@@ -47,6 +48,21 @@ fn redis_options() -> RedisOptions {
 
 impl Rig {
     fn new(upstream: Upstream, limits: Limits, rules: Rules, seed: u64) -> Self {
+        Self::with(upstream, limits, rules, seed, None)
+    }
+
+    /// With what signs the orders that it takes.
+    fn taking_orders(upstream: Upstream, key: SigningKey) -> Self {
+        Self::with(upstream, Limits::default(), Rules::default(), 1, Some(key))
+    }
+
+    fn with(
+        upstream: Upstream,
+        limits: Limits,
+        rules: Rules,
+        seed: u64,
+        control: Option<SigningKey>,
+    ) -> Self {
         let counters = Arc::new(ReaderCounters::default());
         let reader = Reader::new(ReaderOptions {
             upstream,
@@ -56,6 +72,7 @@ impl Rig {
             counters: Arc::clone(&counters),
             shards: 2,
             seed,
+            control,
             start: Time::ZERO,
         });
         let key = |slot| SocketKey { slot: Slot(slot), generation: 0 };
@@ -270,6 +287,9 @@ fn delivery(item: &Delivery) -> String {
             text.push_str("gap");
             channels.iter().for_each(|(channel, at)| write!(text, " k{}@{}", channel.index, at.0).unwrap());
             write!(text, " from {} {}", from.0, reason.name()).unwrap();
+        }
+        Delivery::Dismiss(dismissal) => {
+            write!(text, "dismiss {:?} until {}", dismissal.whom, dismissal.until.as_secs()).unwrap();
         }
         Delivery::Upstream(reach) => write!(text, "upstream {reach:?}").unwrap(),
         Delivery::Published(published) => {

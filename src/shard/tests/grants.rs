@@ -22,6 +22,7 @@ pub(super) fn granted(bench: &mut Bench, slot: u32, grant: Grant) -> SocketKey {
         grant,
         client: Peer::Unknown,
         head: b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
+        cors: Vec::new(),
         busy: None,
     };
     bench.shard.open_stream(Slot(slot), opening);
@@ -29,7 +30,7 @@ pub(super) fn granted(bench: &mut Bench, slot: u32, grant: Grant) -> SocketKey {
     socket
 }
 
-fn tick(bench: &mut Bench, seconds: u64) {
+pub(super) fn tick(bench: &mut Bench, seconds: u64) {
     bench.now = bench.now.after(Duration::from_secs(seconds));
     if bench.shard.next_deadline().is_some_and(|deadline| deadline <= bench.now) {
         bench.input(Input::Tick);

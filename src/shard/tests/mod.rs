@@ -2,6 +2,7 @@
 
 mod admission;
 mod burst;
+mod dismissals;
 mod drain;
 mod grants;
 mod joining;

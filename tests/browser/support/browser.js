@@ -34,6 +34,7 @@ const PAGE = `<!doctype html><title>listener</title><script>
     source.onmessage = (event) => write("message", event);
     source.onerror = (event) => write(source.readyState === EventSource.CLOSED ? "closed" : "lost", event);
     source.addEventListener("courier-gap", (event) => write("gap", event));
+    source.addEventListener("courier-close", (event) => write("close", event));
   }
 </script>`;
 

@@ -46,12 +46,12 @@ export class Courier {
 }
 
 // Without the variables that courier would take for options of its own, COURIER_BIN among them.
-function environment() {
+export function environment() {
   return Object.fromEntries(Object.entries(process.env)
     .filter(([name]) => !name.startsWith("COURIER_") && name !== "REDIS_URL"));
 }
 
-function binary() {
+export function binary() {
   if (process.env.COURIER_BIN) return process.env.COURIER_BIN;
   const built = ["release", "debug"]
     .map((profile) => fileURLToPath(new URL(`../../../target/${profile}/courier`, import.meta.url)))
