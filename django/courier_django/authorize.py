@@ -22,18 +22,16 @@ def authorize(request: HttpRequest) -> Verdict:
     assert question is not None, "only courier's questions come here"
     function: Callable[[Any, str], Any] = import_string(get_settings().authorize)
 
-    def permission(request: Any, channel: str) -> bool:
+    def permission(request: Any, channel: str) -> Any:
         found = function(request, channel)
-        if inspect.isawaitable(found):
-            return async_to_sync(_awaited)(found)
-        return bool(found)
+        return async_to_sync(_awaited)(found) if inspect.isawaitable(found) else found
 
     found: Verdict = verdict(request, question.channels, permission)
     return found
 
 
-async def _awaited(found: Any) -> bool:
-    return bool(await found)
+async def _awaited(found: Any) -> Any:
+    return await found
 
 
 authorize.courier_channel = ""  # type: ignore[attr-defined]

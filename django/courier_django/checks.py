@@ -3,7 +3,7 @@
 ====  ==============================================================================================
 E001  A mistake in the setting ``COURIER``.
 E002  The middleware is missing, and there is something to ask Django about.
-E003  The middleware is behind one that may turn courier away.
+E003  The middleware is behind one that may turn courier away, or that its questions need.
 E004  A realtime view does not say who may listen.
 E005  A channel's template has a name that is no argument of the URL.
 E006  A URL in a namespace has no name, so its channels cannot be traced back to it.
@@ -14,6 +14,7 @@ W010  Redis is reached by TLS, which courier does not speak.
 W011  Two resources have the same template: the second is asked only if the first refuses.
 W012  A realtime view of Django REST framework lets everyone listen.
 W014  A mixin that asks for a login stands where it is not asked.
+W015  A channel's template lacks an argument of the URL, so its channels cannot be traced back to it.
 W013  (``--deploy``) Pages look for courier on the machine of whoever looks at them.
 ====  ==============================================================================================
 """
@@ -33,16 +34,15 @@ from django.views import View
 
 from courier_django import config_file
 from courier_django.conf import Settings, read_settings
-from courier_django.resources import Resource, resources
+from courier_django.resources import USER, Resource, resources
 from courier_django.views import is_djangos, is_rest_view, permission_owner
 
 MIDDLEWARE = "courier_django.middleware.CourierMiddleware"
-#: What turns away or redirects a POST that has no token, no login, or comes without TLS.
+#: What turns away or redirects courier's POST, which has no token and comes without TLS.
 _IN_THE_WAY = {
-    "django.middleware.security.SecurityMiddleware": "may redirect it to https",
+    "django.middleware.security.SecurityMiddleware": "may redirect courier to https",
     "django.middleware.csrf.CsrfViewMiddleware": "turns away what has no token",
-    "django.middleware.common.CommonMiddleware": "may turn away a host that it does not know",
-    "django.contrib.auth.middleware.LoginRequiredMiddleware": "redirects it to the login page",
+    "django.middleware.common.CommonMiddleware": "may turn away the host by which courier reaches Django",
 }
 
 
@@ -109,9 +109,10 @@ def _middleware(is_needed: bool) -> Iterator[CheckMessage]:
             )
         return
     for line in lines[: lines.index(MIDDLEWARE)]:
-        if line in _IN_THE_WAY:
+        if line.startswith("django."):
+            effect = _IN_THE_WAY.get(line, "does not see what courier asks for, with its session and its user")
             yield Error(
-                f"{line} stands before courier's middleware, and {_IN_THE_WAY[line]} when courier asks.",
+                f"{line} stands before courier's middleware, and {effect}.",
                 hint=hint,
                 id="courier_django.E003",
             )
@@ -120,14 +121,22 @@ def _middleware(is_needed: bool) -> Iterator[CheckMessage]:
 def _template(resource: Resource) -> Iterator[CheckMessage]:
     if resource.template is None:
         return
-    for name in resource.template.arguments:
-        if name not in resource.arguments:
-            known = ", ".join(sorted(resource.arguments | {"user"}))
-            yield Error(
-                f"The channel {resource.template.text!r} of {resource.route!r} has {{{name}}}, which the URL has not.",
-                hint=f"There are: {known}. For anything else override get_channels(request).",
-                id="courier_django.E005",
-            )
+    unknown = [name for name in resource.template.arguments if name not in resource.arguments]
+    known = ", ".join(sorted(resource.arguments | {USER}))
+    for name in unknown:
+        yield Error(
+            f"The channel {resource.template.text!r} of {resource.route!r} has {{{name}}}, which the URL has not.",
+            hint=f"There are: {known}. For anything else override get_channels(request).",
+            id="courier_django.E005",
+        )
+    untold = resource.arguments - resource.defaults - set(resource.template.names)
+    for name in sorted(untold) if not unknown else []:
+        yield Warning(
+            f"The channel {resource.template.text!r} does not tell {name!r}, which its URL {resource.route!r} needs: it cannot "
+            "be traced back to it.",
+            hint=f"Take {{{name}}} into the channel.",
+            id="courier_django.W015",
+        )
     if resource.name is None:
         yield Error(
             f"The URL {resource.route!r} is in a namespace and has no name, so the channel {resource.template.text!r} cannot "

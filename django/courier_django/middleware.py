@@ -17,10 +17,13 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Generator
+from ipaddress import ip_address
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.apps import apps
 from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.http.request import split_domain_port, validate_host
@@ -49,6 +52,10 @@ class CourierMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        if not apps.is_installed("courier_django"):
+            raise ImproperlyConfigured('courier\'s middleware belongs to an app: add "courier_django" to INSTALLED_APPS.')
+        # A mistake in the settings ends the start of the server, and not the first request.
+        get_settings()
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         # Under ASGI a plain function would be run in a thread, for every request.
@@ -123,7 +130,7 @@ def _answer(request: HttpRequest) -> Conversation:
         question = callback.read(body)
     except BadQuestionError as error:
         logger.warning("courier's question is not answered: %s", error)
-        return JsonResponse({"detail": str(error)}, status=400)
+        return _said(JsonResponse({"detail": str(error)}, status=400))
     user = ""
     try:
         if question.right != "subscribe":
@@ -132,9 +139,15 @@ def _answer(request: HttpRequest) -> Conversation:
             verdict = yield from _decide(request, settings, question, channel)
             user = user or verdict.courier_user
     except _Refused as refused:
-        logger.info("courier's question about %s is refused: %s", ", ".join(question.channels), refused)
-        return JsonResponse({"detail": str(refused)}, status=refused.status)
+        logger.warning("courier is not to let a client listen to %s: %s", ", ".join(question.channels), refused)
+        return _said(JsonResponse({"detail": str(refused)}, status=refused.status))
     return JsonResponse(callback.grant(question.channels, user, time.time() + settings.grant_seconds))
+
+
+def _said(response: HttpResponse) -> HttpResponse:
+    """Has been logged with its reason, which Django would not know."""
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 def _decide(request: HttpRequest, settings: Settings, question: Question, name: str) -> Conversation:
@@ -191,11 +204,12 @@ def _inner(request: HttpRequest, question: Question, path: str, channel: str) ->
         "SCRIPT_NAME": request.META.get("SCRIPT_NAME", ""),
         # As WSGI has it: the bytes of a path, one character each.
         "PATH_INFO": path.encode().decode("latin-1"),
-        "QUERY_STRING": "",
+        # Another URL than that of the page, to a cache of the whole site.
+        "QUERY_STRING": "courier",
         "SERVER_NAME": request.META.get("SERVER_NAME", _ANY_HOST),
         "SERVER_PORT": request.META.get("SERVER_PORT", "80"),
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": question.peer or request.META.get("REMOTE_ADDR", ""),
+        "REMOTE_ADDR": _address(question.peer) or request.META.get("REMOTE_ADDR", ""),
         "HTTP_HOST": _host(request),
         "HTTP_ACCEPT": "*/*",
         "HTTP_COOKIE": _cookie_header(question),
@@ -218,6 +232,14 @@ def _inner(request: HttpRequest, question: Question, path: str, channel: str) ->
     inner = WSGIRequest(environ)
     inner.courier = Asked((channel,))  # type: ignore[attr-defined]
     return inner
+
+
+def _address(peer: str) -> str:
+    """Behind a Unix socket there is none."""
+    try:
+        return str(ip_address(peer))
+    except ValueError:
+        return ""
 
 
 def _cookie_header(question: Question) -> str:

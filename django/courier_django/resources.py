@@ -10,9 +10,9 @@ said by the view itself (``get_channels``), and who may listen as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from string import Formatter
 from typing import Any
 
@@ -44,18 +44,14 @@ class Template:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        #: The names in braces, in order.
-        self.names: list[str] = []
-        pattern = ""
+        #: Literal text and the name behind it, which the last may lack.
+        self.parts: list[tuple[str, str | None]] = []
         for literal, name, spec, conversion in Formatter().parse(text):
-            pattern += re.escape(literal)
-            if name is None:
-                continue
-            if not name.isidentifier() or spec or conversion:
+            if name is not None and (not name.isidentifier() or spec or conversion):
                 raise ValueError(f"{{{name}}} in the channel {text!r} is no plain name; write it as in 'chat.{{room}}'")
-            pattern += f"(?P={name})" if name in self.names else f"(?P<{name}>.+)"
-            self.names.append(name)
-        self._pattern = re.compile(pattern, re.DOTALL)
+            self.parts.append((literal, name))
+        #: The names in braces, in order.
+        self.names = [name for _, name in self.parts if name is not None]
 
     @property
     def arguments(self) -> list[str]:
@@ -72,10 +68,17 @@ class Template:
             values[USER] = user.pk
         return self.text.format(**values)
 
-    def match(self, channel: str) -> dict[str, str] | None:
-        """The arguments of the URL that would have this channel."""
-        found = self._pattern.fullmatch(channel)
-        return found and {name: value for name, value in found.groupdict().items() if name in self.arguments}
+    def pattern(self, converters: Mapping[str, Any]) -> re.Pattern[str]:
+        """What matches its names, where the arguments are of the forms that the URL gives them."""
+        text = ""
+        known: set[str] = set()
+        for literal, name in self.parts:
+            text += re.escape(literal)
+            if name is not None:
+                form = converters[name].regex if name in converters else ".+"
+                text += f"(?P={name})" if name in known else f"(?P<{name}>{form})"
+                known.add(name)
+        return re.compile(text, re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,29 @@ class Resource:
     route: str
     #: The names of the URL's arguments.
     arguments: frozenset[str]
+    #: Those of them that have a form, as in ``<int:pk>``.
+    converters: Mapping[str, Any]
+    #: Those that the URLconf gives, so that a path does not have them.
+    defaults: frozenset[str]
     #: The class of a class-based view.
     view_class: type | None
 
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
+        return self.template.pattern(self.converters) if self.template else None
+
     def path_of(self, channel: str) -> str | None:
         """The path at which the view would have this channel."""
-        found = self.template.match(channel) if self.template and self.name else None
-        if found is None or self.name is None:
+        found = self._pattern.fullmatch(channel) if self._pattern else None
+        if found is None or self.template is None or self.name is None:
             return None
+        texts = {name: value for name, value in found.groupdict().items() if name in self.template.arguments}
         try:
-            return reverse(self.name, kwargs=found)
-        except NoReverseMatch:
+            values = {
+                name: self.converters[name].to_python(text) if name in self.converters else text for name, text in texts.items()
+            }
+            return reverse(self.name, kwargs=values)
+        except (NoReverseMatch, ValueError):
             return None
 
 
@@ -123,26 +138,22 @@ def resources() -> list[Resource]:
 
 @lru_cache(maxsize=8)
 def _resources(resolver: URLResolver) -> list[Resource]:
-    return list(_walk(resolver, (), "", frozenset(), 0))
+    return list(_walk(resolver, ()))
 
 
-def _walk(
-    resolver: URLResolver, namespaces: tuple[str, ...], route: str, arguments: frozenset[str], depth: int
-) -> Iterator[Resource]:
-    if depth > _DEPTH_MAX:
+def _walk(resolver: URLResolver, above: tuple[URLResolver, ...]) -> Iterator[Resource]:
+    if len(above) > _DEPTH_MAX:
         return
     for entry in resolver.url_patterns:
-        inner_route = route + str(entry.pattern)
-        inner_arguments = arguments | _arguments(entry.pattern)
         if isinstance(entry, URLResolver):
-            inner = (*namespaces, entry.namespace) if entry.namespace else namespaces
-            yield from _walk(entry, inner, inner_route, inner_arguments, depth + 1)
+            yield from _walk(entry, (*above, entry))
         elif isinstance(entry, URLPattern) and is_realtime(entry.callback):
-            yield _resource(entry, namespaces, inner_route, inner_arguments)
+            yield _resource(entry, above)
 
 
-def _resource(entry: URLPattern, namespaces: tuple[str, ...], route: str, arguments: frozenset[str]) -> Resource:
+def _resource(entry: URLPattern, above: tuple[URLResolver, ...]) -> Resource:
     callback = entry.callback
+    namespaces = [one.namespace for one in above if one.namespace]
     name: str | Callable[..., Any] | None = None if namespaces else callback
     if entry.name:
         name = ":".join((*namespaces, entry.name))
@@ -151,8 +162,18 @@ def _resource(entry: URLPattern, namespaces: tuple[str, ...], route: str, argume
         text = str(_init(callback).get("channel") or getattr(view_class, "channel", ""))
     else:
         text = str(getattr(callback, "courier_channel", ""))
-    template = Template(text) if text else None
-    return Resource(template, callback, name, route, arguments | frozenset(entry.default_args), view_class)
+    patterns: list[Any] = [*(one.pattern for one in above), entry.pattern]
+    defaults = frozenset(entry.default_args).union(*(one.default_kwargs for one in above))
+    return Resource(
+        template=Template(text) if text else None,
+        callback=callback,
+        name=name,
+        route="".join(str(pattern) for pattern in patterns),
+        arguments=defaults.union(*(pattern.regex.groupindex for pattern in patterns)),
+        converters={name: one for pattern in patterns for name, one in pattern.converters.items()},
+        defaults=defaults,
+        view_class=view_class,
+    )
 
 
 def is_realtime(callback: Any) -> bool:
@@ -169,8 +190,3 @@ def _view_class(callback: Any) -> type | None:
 def _init(callback: Any) -> dict[str, Any]:
     found: dict[str, Any] = getattr(callback, "view_initkwargs", None) or getattr(callback, "initkwargs", None) or {}
     return found
-
-
-def _arguments(pattern: Any) -> frozenset[str]:
-    regex: re.Pattern[str] = pattern.regex
-    return frozenset(regex.groupindex)

@@ -28,7 +28,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
@@ -37,6 +37,8 @@ from django.views import View
 from courier_django.resources import Template, asked
 
 logger = logging.getLogger("courier_django")
+
+AnyView = TypeVar("AnyView", bound=Callable[..., Any])
 
 #: ``permission(request, channel)``: whether this request's user may listen.
 Permission = Callable[[Any, str], bool] | Callable[[Any, str], Awaitable[bool]]
@@ -52,6 +54,8 @@ class Verdict(HttpResponse):
 
     def __init__(self, channels: Sequence[str], user: str) -> None:
         super().__init__(status=200 if channels else 403)
+        # Whatever caches pages of the site, this is none.
+        self.headers["Cache-Control"] = "private, no-store"
         self.courier_channels = tuple(channels)
         self.courier_user = user
 
@@ -71,7 +75,7 @@ class RealtimeMixin(_Base):
         name = Template(self.channel).format(request, self.kwargs)
         return [] if name is None else [name]
 
-    def has_permission(self, request: HttpRequest, channel: str) -> bool:
+    def has_permission(self, request: HttpRequest, channel: str) -> bool | Awaitable[bool]:
         """Whether whoever asks may listen to the channel.
 
         Override it. With Django REST framework that is not needed: its permission classes have been asked by then.
@@ -108,7 +112,7 @@ class RealtimeView(RealtimeMixin, View):
     """A class-based view that is a realtime resource."""
 
 
-def realtime(channel: str = "", *, permission: Permission | None = None) -> Callable[[Any], Any]:
+def realtime(channel: str = "", *, permission: Permission | None = None) -> Callable[[AnyView], AnyView]:
     """Makes a function view a realtime resource.
 
     ``channel`` is the template of its channels' names, as in ``"chat.{room}"``; without it the channel is the path.
@@ -121,22 +125,28 @@ def realtime(channel: str = "", *, permission: Permission | None = None) -> Call
 
     def decorate(view: Any) -> Any:
         view_class = getattr(view, "cls", None) or getattr(view, "view_class", None)
-        if isinstance(view_class, type):
-            return _realtime_class(view, view_class, channel, permission)
         name = getattr(view, "__qualname__", repr(view))
+        if isinstance(view_class, type):
+            # Django REST framework itself has put one decorator, csrf_exempt, around its view.
+            _not_around_others(name, getattr(view, "__wrapped__", view) if is_rest_view(view_class) else view)
+            return _realtime_class(view, view_class, channel, permission)
         if permission is None:
             raise TypeError(
                 f"@realtime of {name} does not say who may listen: give permission=logged_in, permission=anyone "
                 "(both from courier_django) or a function of the request and the channel"
             )
-        if hasattr(view, "__wrapped__"):
-            raise TypeError(
-                f"@realtime of {name} belongs directly above the function: the decorators below it would not be asked when "
-                "courier wants to know who may listen"
-            )
+        _not_around_others(name, view)
         return _realtime_function(view, template, permission)
 
     return decorate
+
+
+def _not_around_others(name: str, view: Any) -> None:
+    if hasattr(view, "__wrapped__"):
+        raise TypeError(
+            f"@realtime of {name} belongs directly above the function: the decorators below it would not be asked when "
+            "courier wants to know who may listen"
+        )
 
 
 def anyone(request: Any, channel: str) -> bool:

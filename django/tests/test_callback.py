@@ -8,11 +8,13 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
 from django.test import AsyncClient, Client, TestCase, override_settings
 
 from courier_django.callback import sign
 from courier_django.conf import get_settings
 from shop import views
+from shop.settings import MIDDLEWARE
 
 URL = "/.courier/authorize"
 
@@ -116,6 +118,12 @@ class Views(Asking):
         self.assert_refused("orders.x", user=self.anna, reason="No view has the channel")
         self.assert_granted("stock.shoe", user=self.anna)
 
+    def test_arguments_have_the_form_that_the_url_gives_them(self) -> None:
+        self.assert_granted("days.a.2026-01-02")
+        self.assert_refused("days.b.2026-01-02", reason="does not let this user")
+        for name in ["days.a.2026-13-45", "days.a.b.2026-01-02", "days.a.today"]:
+            self.assert_refused(name, reason="No view has the channel")
+
     def test_several_channels_of_one_view(self) -> None:
         self.assert_granted("many.a")
         self.assert_refused("many.a", "many.b")
@@ -136,6 +144,11 @@ class Views(Asking):
         self.assert_granted("drf-throttled", user=self.anna)
         self.assert_refused("drf-throttled", user=self.anna, status=503, reason="429")
 
+    def test_the_log_says_why_and_only_once(self) -> None:
+        with self.assertLogs("courier_django", "WARNING") as logs, self.assertNoLogs("django.request", "WARNING"):
+            self.assert_refused("/members/")
+        self.assertIn("listen to /members/: The view at /members/ redirects to /accounts/login/", logs.output[0])
+
     def test_an_error_of_the_project_is_no_refusal(self) -> None:
         self.client.raise_request_exception = False
         self.assert_refused("broken", status=503, reason="500")
@@ -154,6 +167,23 @@ class Views(Asking):
         cookies = {name: morsel.value for name, morsel in browser.cookies.items()}
         for peer, status in [("192.0.2.7", 200), ("192.0.2.8", 403)]:
             self.assertEqual(self.post(question("session", cookies=cookies, peer=peer)).status_code, status)
+
+    def test_a_cache_of_the_whole_site_keeps_pages_and_questions_apart(self) -> None:
+        caching = [
+            "courier_django.middleware.CourierMiddleware",
+            "django.middleware.cache.UpdateCacheMiddleware",
+            *[line for line in MIDDLEWARE if "courier" not in line],
+            "django.middleware.cache.FetchFromCacheMiddleware",
+        ]
+        with override_settings(MIDDLEWARE=caching):
+            for _ in range(2):
+                self.assert_granted("/bulletin/")
+                self.assertEqual(self.client.get("/bulletin/").content, b"bulletin")
+                self.assert_refused("chat.secret", user=self.anna)
+                self.assert_granted("chat.secret", user=self.staff)
+
+    def test_the_other_end_of_a_unix_socket_has_no_address(self) -> None:
+        self.assertEqual(self.post(question("news", peer="unix")).status_code, 200)
 
     def test_a_view_that_is_no_resource_is_not_run(self) -> None:
         self.assert_refused("/plain/", user=self.anna, reason="No view has the channel")
@@ -256,6 +286,13 @@ class OnTheWire(Asking):
         with override_settings(ALLOWED_HOSTS=[".shop.example"], SECURE_SSL_REDIRECT=True):
             self.assertEqual(self.post(question("news"), HTTP_HOST="10.0.0.7:8000").status_code, 200)
 
+    def test_a_server_with_a_mistake_in_its_settings_does_not_start(self) -> None:
+        with override_settings(COURIER={"PAYLOADS": "raw"}), self.assertRaisesMessage(ImproperlyConfigured, "'PAYLOAD'?"):
+            Client().get("/news/")
+        without = {"INSTALLED_APPS": {"remove": ["courier_django"]}}
+        with self.modify_settings(**without), self.assertRaisesMessage(ImproperlyConfigured, 'add "courier_django" to'):
+            Client().get("/news/")
+
     def test_the_path_can_be_another(self) -> None:
         with override_settings(COURIER={"CALLBACK_PATH": "/internal/courier"}):
             body = question("news")
@@ -300,6 +337,10 @@ def test_a_decorator_that_would_not_be_asked_is_told_at_import() -> None:
 
     with pytest.raises(TypeError, match="directly above the function"):
         realtime("x", permission=anyone)(login_required(views.bare))
+    with pytest.raises(TypeError, match="directly above the function"):
+        realtime("x", permission=anyone)(login_required(views.NewsView.as_view()))
+    with pytest.raises(TypeError, match="directly above the function"):
+        realtime("x", permission=anyone)(login_required(views.RestView.as_view()))
     with pytest.raises(TypeError, match="does not say who may listen"):
         realtime("x")(views.bare)
     with pytest.raises(TypeError, match="takes arguments"):

@@ -76,7 +76,7 @@ def test_a_project_in_order_has_no_mistakes() -> None:
     assert found() == []
 
 
-@pytest.mark.parametrize("line", [MIDDLEWARE[1], "django.middleware.csrf.CsrfViewMiddleware"])
+@pytest.mark.parametrize("line", [MIDDLEWARE[1], *[one for one in MIDDLEWARE if "csrf" in one or "session" in one]])
 def test_the_middleware_is_there_and_in_front(line: str) -> None:
     others = [one for one in MIDDLEWARE if one != LINE]
     with override_settings(MIDDLEWARE=others):
@@ -92,6 +92,7 @@ def test_the_middleware_is_there_and_in_front(line: str) -> None:
     [
         (path("a/", Silent.as_view()), "E004", "Silent does not say who may listen", "has_permission(self"),
         (path("a/<int:id>/", Good.as_view()), "E005", "{pk}, which the URL has not", "There are: id, user."),
+        (path("<lang>/<pk>/", Good.as_view()), "W015", "does not tell 'lang'", "{lang} into the channel"),
         (path("n/", include(([path("<pk>/", Good.as_view())], "n"))), "E006", "has no name", "name=.."),
         (path("<pk>/", Collision.as_view()), "E007", "without arguments", "permission_required"),
         (path("<pk>/", Behind.as_view()), "W014", "LoginRequiredMixin behind View", "class Behind(LoginRequiredMixin"),
@@ -104,8 +105,8 @@ def test_a_view_is_complete(pattern: Any, identifier: str, message: str, hint: s
 
 
 def test_views_that_are_in_order() -> None:
-    inner = ([path("<pk>/", Good.as_view(), name="good")], "n")
-    with urls(path("a/", Guarded.as_view()), path("n/<room>/", include(inner))):
+    inner = ([path("<pk>/", Good.as_view(), {"lang": "de"}, name="good")], "n")
+    with urls(path("a/", Guarded.as_view()), path("n/", include(inner))):
         assert found() == []
 
 

@@ -1,15 +1,18 @@
 """The setting ``COURIER``: defaults, mistakes, and what is made of other settings."""
 
+from dataclasses import fields
+
 import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import SimpleTestCase, override_settings
 
 from courier_django import publish
-from courier_django.conf import get_settings, read_settings
+from courier_django.conf import Settings, get_settings, read_settings
+from support.processes import REPOSITORY
 
 
-class Settings(SimpleTestCase):
+class TheSetting(SimpleTestCase):
     def test_everything_has_a_default(self) -> None:
         settings, problems = read_settings()
         self.assertEqual(problems, ())
@@ -80,3 +83,9 @@ def test_a_mistake_is_told_with_its_remedy(given: object, message: str, hint: st
             publish("a", 1)
         assert problem.message in str(raised.value)
         assert problem.hint in str(raised.value)
+
+
+def test_the_readme_has_every_key() -> None:
+    readme = (REPOSITORY / "django" / "README.md").read_text()
+    for one in fields(Settings):
+        assert f"`{one.name.upper()}`" in readme, one.name

@@ -1,12 +1,26 @@
 """The URLs of the tests' project: realtime resources of every kind, and views that are none."""
 
+from datetime import date
+
 from django.contrib.auth.decorators import login_required, permission_required
-from django.urls import include, path, re_path
+from django.urls import include, path, re_path, register_converter
 
 from courier_django import logged_in, realtime
 
 from . import views
 
+
+class DayConverter:
+    regex = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+
+    def to_python(self, value: str) -> date:
+        return date.fromisoformat(value)
+
+    def to_url(self, value: date) -> str:
+        return value.isoformat()
+
+
+register_converter(DayConverter, "day")
 may_view = permission_required("auth.view_user", raise_exception=True)
 
 api = (
@@ -25,7 +39,9 @@ urlpatterns = [
     path("staff/", views.StaffView.as_view()),
     path("decorated/", login_required(views.RoomView.as_view(channel="decorated"))),
     path("ticker/<str:symbol>/", views.ticker),
+    path("days/<slug:room>/<day:day>/", views.DayView.as_view()),
     path("news/", views.news),
+    path("bulletin/", views.bulletin),
     path("later/", views.later),
     path("later-class/", views.LaterView.as_view()),
     path("many/", views.ManyView.as_view()),

@@ -1,5 +1,6 @@
 """Views of the tests' project."""
 
+from datetime import date
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -9,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views import View
+from django.views.decorators.cache import cache_page
 from rest_framework.authentication import BasicAuthentication, SessionAuthentication
 from rest_framework.decorators import api_view, authentication_classes, permission_classes
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
@@ -107,8 +109,15 @@ class LaterView(RealtimeView):
     async def get(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse("later")
 
-    async def has_permission(self, request: HttpRequest, channel: str) -> bool:  # type: ignore[override]
+    async def has_permission(self, request: HttpRequest, channel: str) -> bool:
         return bool(await sync_to_async(lambda: request.user.is_authenticated)())
+
+
+class DayView(RealtimeView):
+    channel = "days.{room}.{day}"
+
+    def has_permission(self, request: HttpRequest, channel: str) -> bool:
+        return isinstance(self.kwargs["day"], date) and self.kwargs["room"] == "a"
 
 
 class OrderView(RealtimeView):
@@ -127,6 +136,12 @@ def ticker(request: HttpRequest, symbol: str) -> HttpResponse:
 @realtime("news", permission=anyone)
 def news(request: HttpRequest) -> HttpResponse:
     return HttpResponse("news")
+
+
+@cache_page(60)
+@realtime(permission=anyone)
+def bulletin(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("bulletin")
 
 
 @realtime("stock.{item}", permission=logged_in)

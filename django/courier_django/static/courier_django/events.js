@@ -1,12 +1,12 @@
 // courier's streams for pages: one connection for all tabs of a browser, resumed without holes.
 //
-//   import { CourierEvents } from "/static/courier_django/events.js";
 //   const events = new CourierEvents("/events?channel=orders.7");
 //   events.addEventListener("message", (event) => console.log(event.channel, event.data));
 //
-// Used as an EventSource is. Behind it stands a hub, in a SharedWorker; where there is none, in the tab that the browser's
-// locks elect, which the others reach by a BroadcastChannel; where there is neither, in the page itself. This file is the
-// module and the worker's script in one, so it may be renamed, as by ManifestStaticFilesStorage.
+// Used as an EventSource is, and imported from wherever the site has this file. Behind it stands a hub, in a SharedWorker;
+// where there is none, in the tab that the browser's locks elect, which the others reach by a BroadcastChannel; where there
+// is neither, in the page itself. This file is the module and the worker's script in one and imports nothing, although it is
+// long for that: so it may be renamed, as by ManifestStaticFilesStorage, which does not look into modules.
 //
 // The hub reads streams by fetch, since an EventSource tells neither why it was refused nor the id that a stream opens
 // with. That id is what lets the hub put channels of several tabs on one connection without losing or repeating a
@@ -17,6 +17,8 @@ const RETRY_MS = 2_000;
 const BACKOFF_MAX_MS = 30_000;
 const TOKEN_MS = 10_000;
 const WORKER_MS = 5_000;
+// After how long a stream that has told no id counts as open.
+const LATE_MS = 3_000;
 // How long after a merge its replay may take to show what it overlaps with.
 const OVERLAP_MS = 1_000;
 
@@ -438,13 +440,7 @@ class Stream {
     // Those who have gone are asked for no more.
     this.channels = new Set([...this.members].flatMap((member) => member.channels));
     const response = await this.#request("GET", this.channels, signal);
-    if (response.status === 204) {
-      for (const member of [...this.members]) this.hub.refuse(member, { status: 204 });
-      return null;
-    }
-    if (response.status >= 400 && response.status < 500 && response.status !== 429 && response.status !== 408) {
-      return this.#refused(response, signal);
-    }
+    if (isFinal(response.status)) return this.#refused(response, signal);
     if (response.status !== 200) {
       await response.body?.cancel();
       return retryAfter(response);
@@ -457,10 +453,16 @@ class Stream {
     }
     const reader = response.body.getReader();
     const parser = new Parser((block) => this.#block(block));
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done || signal.aborted) return this.#retryMs;
-      parser.feed(value);
+    // A stream may open without an id, while courier waits for Redis; one that ends at once has not opened.
+    const timer = setTimeout(() => { if (!this.isOpen) this.#open(null); }, LATE_MS);
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done || signal.aborted) return this.#retryMs;
+        parser.feed(value);
+      }
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -487,7 +489,7 @@ class Stream {
     for (const member of [...this.members]) {
       if (this.members.size > 1) {
         const probe = await this.#request("HEAD", member.channels, signal);
-        if (probe.status < 400 || probe.status >= 500) continue;
+        if (!isFinal(probe.status)) continue;
       }
       told += 1;
       this.hub.refuse(member, detail);
@@ -515,7 +517,7 @@ class Stream {
   #open(position) {
     this.isOpen = true;
     this.#failures = 0;
-    this.position = position;
+    this.position = position ?? this.position;
     this.from = position?.id ?? this.from;
     const wasMerge = this.isMerge;
     this.isMerge = false;
@@ -600,6 +602,11 @@ class Parser {
 function parsePosition(id) {
   const found = /^([A-Za-z0-9]+)\.([0-9]+)/.exec(id);
   return found && { id, epoch: found[1], n: Number(found[2]) };
+}
+
+// Whether there is no use in coming back: refused, or told to stop (204).
+function isFinal(status) {
+  return status === 204 || (status >= 400 && status < 500 && status !== 429 && status !== 408);
 }
 
 async function refusal(response) {
