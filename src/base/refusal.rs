@@ -45,7 +45,7 @@ impl Refusal {
     /// The WWW-Authenticate field of the answer (RFC 6750, section 3): without an error for who shows nothing.
     pub const fn challenge(self) -> Option<&'static str> {
         match self {
-            Self::TokenMissing => Some("Bearer"),
+            Self::TokenMissing | Self::AdminToken => Some("Bearer"),
             Self::TokenInvalid => Some("Bearer error=\"invalid_token\""),
             _ => None,
         }
@@ -153,4 +153,16 @@ refusals! {
     Unavailable = 503 "unavailable" Keep
         "`POST /publish` while Redis cannot be asked, or when it refused a message."
         "The message could not be handed to Redis, or it is not known whether it was; try again.",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_answered_401_is_told_what_to_show() {
+        for refusal in Refusal::ALL {
+            assert_eq!(refusal.status() == 401, refusal.challenge().is_some(), "{refusal:?}");
+        }
+    }
 }

@@ -108,11 +108,6 @@ impl Exchange {
         self.problem(refusal, detail, &fields)
     }
 
-    /// A refusal of what needs a token of the operator's.
-    pub(super) fn refuse_token(&self, refusal: Refusal) -> Answer {
-        self.problem(refusal, refusal.detail(), b"WWW-Authenticate: Bearer\r\n")
-    }
-
     /// The answer to OPTIONS, preflight or not.
     pub(super) fn preflight(&self, methods: &str) -> Answer {
         let mut fields = Vec::new();

@@ -202,7 +202,7 @@ pub(super) fn decide_admin(
     let token = Credentials { authorization: head.authorization, ..Credentials::default() }.bearer();
     let is_right = site.admin_token.as_ref().zip(token).is_some_and(|(expected, token)| expected.is(token));
     if !is_right {
-        return Err(exchange.refuse_token(Refusal::AdminToken));
+        return Err(exchange.refuse(Refusal::AdminToken));
     }
     let content = match named_channel(head, exchange)? {
         Some(channel) => Content::Payload { channel, publisher: Publisher::Operator },
