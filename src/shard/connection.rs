@@ -184,6 +184,7 @@ impl Shard {
         let mut subscription = std::mem::replace(&mut row.subscriptions, NO_SUBSCRIPTION);
         let state = row.state;
         self.forget_grant(slot);
+        self.last_owed.remove(&slot);
         match state {
             State::Request(request) => self.drop_request(request),
             State::Joining(join) => drop(self.drop_join(join)),

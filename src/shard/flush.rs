@@ -188,6 +188,7 @@ impl Shard {
         let mut scratch = std::mem::take(&mut self.scratch);
         let start = scratch.len();
         let mut frames = 0;
+        let limit = self.last_owed.get(&slot).map(|last| last.next());
         let is_all = loop {
             // What comes live on one channel of a stream that waits for another must not go out in front of the other's
             // replay, nor in front of the head: the client comes back with the id that it has.
@@ -197,7 +198,7 @@ impl Shard {
             if scratch.len() - start >= limits::GATHER_BYTES {
                 break false;
             }
-            match self.gather_first(slot, None, &mut scratch) {
+            match self.gather_first(slot, limit, &mut scratch) {
                 Some(gathered) => frames += gathered.messages(),
                 None => break true,
             }
@@ -205,6 +206,8 @@ impl Shard {
         if is_all {
             self.close_stream(slot, reason, &mut scratch);
         } else {
+            // What comes from here on is not waited for: a broadcast may be faster than the stream.
+            self.last_owed.entry(slot).or_insert_with(|| self.hub.position());
             self.again.push(slot);
         }
         let length = scratch.len() - start;

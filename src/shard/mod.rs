@@ -27,7 +27,7 @@ mod row;
 mod sweep;
 mod tails;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use crate::base::census::Census;
 use crate::base::counters::ShardCounters;
 use crate::base::deadlines::Deadlines;
 use crate::base::limits::{self, Limits};
-use crate::base::position::Epoch;
+use crate::base::position::{Epoch, Position};
 use crate::base::queue::{Batch, Control, Delivery, Gap, GapReason, Reach, ShardIndex};
 use crate::base::random::Random;
 use crate::base::slab::Slab;
@@ -102,6 +102,8 @@ pub struct Shard {
     grants: Grants,
     dismissals: Dismissals,
     tails: Tails,
+    /// Streams that end and are owed more than one send: up to where, as it was when they began to.
+    last_owed: BTreeMap<Slot, Position>,
     /// Connections to flush, beside those that a round of the hub leads to.
     ready: VecDeque<Slot>,
     /// Connections that are to be queued again once the present volley is settled.
@@ -173,6 +175,7 @@ impl Shard {
             grants: Grants::default(),
             dismissals: Dismissals::default(),
             tails: Tails::default(),
+            last_owed: BTreeMap::new(),
             ready: VecDeque::new(),
             again: Vec::new(),
             scratch: Vec::new(),
@@ -273,8 +276,11 @@ impl Shard {
     /// What is kept beside rows and logs: requests, joins, grants, bytes of bodies and tails, subscriptions. Zero when everybody
     /// has gone.
     pub fn leftovers(&self) -> usize {
-        let slabs =
-            self.requests.len() + self.joins.len() + self.grants.len() + self.hub.subscription_count();
+        let slabs = self.requests.len()
+            + self.joins.len()
+            + self.grants.len()
+            + self.hub.subscription_count()
+            + self.last_owed.len();
         slabs + self.body_bytes + self.tails.bytes()
     }
 

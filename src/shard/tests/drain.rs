@@ -235,6 +235,28 @@ fn streams_that_are_far_behind_when_they_end_get_everything_and_do_not_fill_the_
 }
 
 #[test]
+fn a_stream_that_ends_under_a_broadcast_faster_than_it_gets_what_it_was_owed_and_then_its_last_words() {
+    let (mut bench, a) = with_streams(1, |options| options.limits.lag_bytes = 64 * limits::MIB);
+    let (text, mut position) = ("x".repeat(1_000), 0);
+    let publish = |bench: &mut Bench, position: &mut u64| {
+        let messages: Vec<_> = (*position + 1..=*position + 200).map(|at| (a, at, text.as_str())).collect();
+        *position += 200;
+        bench.publish(&messages);
+    };
+    publish(&mut bench, &mut position);
+    bench.input(Input::Drain);
+    for _ in 0..10 {
+        bench.turn();
+        publish(&mut bench, &mut position);
+    }
+    let body = bench.body(0);
+    assert_eq!(body.matches(text.as_str()).count(), 200, "what was there when it began to end");
+    assert!(body.rsplit("\n\n").nth(1).unwrap().starts_with("retry: "));
+    assert_eq!(bench.disconnects(Disconnect::Drain), 1);
+    assert!(bench.shard.last_owed.is_empty());
+}
+
+#[test]
 fn a_stream_that_still_waits_for_a_channel_ends_with_its_head_first_and_skips_no_replay() {
     let mut bench = Bench::new();
     bench.stream(1, "channel=a&channel=b&last_event_id=a.10");
