@@ -27,7 +27,7 @@ fn disconnect(words: &[&str]) -> (i32, String, String) {
 /// Couriers with one secret, and the words that `courier disconnect` needs to reach them.
 struct Scene {
     _directory: Directory,
-    _redis: Option<Redis>,
+    redis: Option<Redis>,
     couriers: Vec<Courier>,
     words: Vec<String>,
     url: String,
@@ -59,7 +59,7 @@ impl Scene {
         secret: &str,
     ) -> Self {
         let words = ["--redis", url, "--control-secret-file", secret].map(str::to_owned).to_vec();
-        Self { _directory: directory, _redis: redis, couriers, words, url: url.to_owned() }
+        Self { _directory: directory, redis, couriers, words, url: url.to_owned() }
     }
 
     /// Orders it, and says how many couriers were told.
@@ -142,7 +142,7 @@ fn the_streams_of_a_channel_end_at_every_courier_and_stay_away_for_the_time_give
         }
         let mut publisher = scene.couriers[0]
             .broker
-            .map_or_else(|| scene._redis.as_ref().unwrap().client(), |_| scene.couriers[0].client());
+            .map_or_else(|| scene.redis.as_ref().unwrap().client(), |_| scene.couriers[0].client());
         publisher.publish("chat", "still here");
         others.iter_mut().for_each(|stream| assert_eq!(stream.data(), "still here"));
     }
@@ -155,7 +155,7 @@ fn without_a_time_they_may_come_back_at_once() {
     assert_eq!(scene.disconnect(&["--channel", "news"]), 2);
     let id = stream.opening_id().to_owned();
     expect_close(&mut stream, "channel-disconnected");
-    let mut publisher = scene._redis.as_ref().unwrap().client();
+    let mut publisher = scene.redis.as_ref().unwrap().client();
     publisher.publish("news", "missed");
     assert_eq!(Stream::resume(scene.couriers[1].web, "channel=news", &id).data(), "missed");
 }
@@ -182,7 +182,7 @@ fn what_is_forged_repeated_or_old_does_nothing() {
         courier.until_metric(metric, |count| count == before + 1.0);
     }
     assert_eq!(status(courier, "channel=news"), 200);
-    scene._redis.as_ref().unwrap().client().publish("news", "undisturbed");
+    scene.redis.as_ref().unwrap().client().publish("news", "undisturbed");
     assert_eq!(stream.data(), "undisturbed");
     let log = courier.process.errors.text();
     assert_eq!(log.matches("is not obeyed").count(), 1, "{log}");
@@ -272,4 +272,54 @@ fn the_snippets_of_the_guide_end_streams() {
         expect_close(&mut stream, "channel-disconnected");
     }
     until("the time is over", || status(&scene.couriers[0], "channel=chat.42") == 200);
+}
+
+#[test]
+fn the_streams_of_a_user_end_at_every_courier_and_come_back_when_the_time_is_over() {
+    let directory = Directory::new();
+    let key = directory.file("urls", "a-key-for-signed-urls-0123456789");
+    let config = directory.file(
+        "courier.toml",
+        "[[channels]]\nmatch = \"*\"\naccess = \"signed-url\"\npublish = \"signed-url\"\n",
+    );
+    let redis = Redis::start();
+    let (url, secret) = (redis.url(), directory.file("secret", SECRET));
+    let flags = [
+        "--redis",
+        &url,
+        "--config",
+        &config,
+        "--signed-url-key-file",
+        &key,
+        "--control-secret-file",
+        &secret,
+    ];
+    let couriers = (0..2).map(|_| Courier::start(&flags)).collect();
+    let scene = Scene::new(directory, Some(redis), couriers, &url, &secret);
+    let signed = |user: &str, more: &[&str]| {
+        let words =
+            ["sign", "--channel", "news", "--expires", "1h", "--user", user, "--signed-url-key-file", &key];
+        let (code, output, errors) = Process::run(program::command().args(words).args(more));
+        assert_eq!(code, 0, "{errors}");
+        output.trim().trim_start_matches('?').to_owned()
+    };
+    let (seven, eight) = (signed("7", &[]), signed("8", &[]));
+    let open = |query: &str| -> Vec<Stream> {
+        scene.couriers.iter().map(|courier| Stream::open(courier.web, query)).collect()
+    };
+    let (mut ended, mut others) = (open(&seven), open(&eight));
+    assert_eq!(scene.disconnect(&["--user", "7", "--for", "3s"]), 2);
+    ended.iter_mut().for_each(|stream| expect_close(stream, "user-disconnected"));
+    for courier in &scene.couriers {
+        assert_eq!([status(courier, &seven), status(courier, &eight)], [204, 200]);
+    }
+    let mut peer = Peer::connect(scene.couriers[0].web);
+    let query = signed("7", &["--publish"]);
+    peer.send(format!("POST /publish?{query} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(peer.answer().code(), "disconnected");
+    scene.redis.as_ref().unwrap().client().publish("news", "still here");
+    others.iter_mut().for_each(|stream| assert_eq!(stream.data(), "still here"));
+    for courier in &scene.couriers {
+        until("the time is over", || status(courier, &seven) == 200);
+    }
 }
