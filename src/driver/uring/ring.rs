@@ -22,68 +22,30 @@ use std::mem::forget;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
 
-use io_uring::types::{
-    BufRingEntry, CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, TimeoutFlags, Timespec,
-};
+use io_uring::types::{BufRingEntry, CancelBuilder, DestinationSlot, Fd, Fixed, TimeoutFlags, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use crate::base::limits::FLUSH_CONNECTIONS;
 use crate::base::number::small;
 use crate::base::socket::{Slot, SocketKey};
 use crate::base::time::Time;
-use crate::driver::sys::bell::Bell;
 use crate::driver::uring::accepts::{Accepts, Order};
-use crate::driver::uring::addresses::Addresses;
 use crate::driver::uring::inbox::{Chunk, Completion, Event, Inbox};
+use crate::driver::uring::options::{Bells, RingError, RingOptions};
 use crate::driver::uring::token::{Kind, Token};
 use crate::shard::input::Unsent;
 
 pub struct Ring {
-    uring: IoUring,
+    pub(super) uring: IoUring,
     buffers: Buffers,
-    inbox: Inbox,
-    listeners: Vec<OwnedFd>,
+    pub(super) inbox: Inbox,
+    pub(super) listeners: Vec<OwnedFd>,
     /// When paused accepts are armed again.
-    accept_at: Option<Time>,
+    pub(super) accept_at: Option<Time>,
     timer: Timer,
     /// The near bell, which the ring polls; its owner keeps it open.
     bell: Fd,
-}
-
-/// The bells of the thread that owns a ring.
-#[derive(Debug, Clone, Copy)]
-pub struct Bells<'a> {
-    /// Ends a brief rest.
-    pub near: &'a Bell,
-    /// Rung by the ring when something completes during a long rest.
-    pub far: &'a Bell,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RingOptions {
-    /// Size of the file table; the kernel refuses more than RLIMIT_NOFILE or 2^20.
-    pub slots: u32,
-    /// How many receive buffers: a power of two.
-    pub buffers: u16,
-    /// Size of each.
-    pub buffer_bytes: u32,
-}
-
-/// Which step of making a ring failed.
-#[derive(Debug)]
-pub enum RingError {
-    /// io_uring_setup.
-    Setup(io::Error),
-    /// The kernel lacks something that is older than every flag that setup took; named.
-    Missing(&'static str),
-    /// The file table.
-    Files(io::Error),
-    /// The ring of provided buffers.
-    Buffers(io::Error),
-    /// The eventfd.
-    Bell(io::Error),
 }
 
 /// Which directions of a socket to end.
@@ -139,41 +101,6 @@ impl Ring {
         ring.is_up();
         ring.arm_bell();
         Ok(ring)
-    }
-
-    /// Accepts on these sockets from now on. Events name them by their order.
-    pub fn listen(&mut self, listeners: Vec<OwnedFd>) {
-        assert!(self.listeners.is_empty(), "a ring is given its listeners once");
-        self.listeners = listeners;
-        self.inbox.accepts.listen(self.listeners.len());
-        self.inbox.addresses = Addresses::new(self.inbox.accepts.places());
-    }
-
-    /// Accepts no more than so many connections a second on the first so many listeners. Others wait in the kernel's queue.
-    pub fn pace_accepts(&mut self, rate: u32, listeners: usize, now: Time) {
-        self.inbox.accepts.pace(rate, listeners, now);
-    }
-
-    /// Ends every accept and closes the listeners.
-    pub fn stop_listening(&mut self) {
-        for listener in 0..self.listeners.len() {
-            self.cancel_accepts(listener);
-        }
-        // Whatever names a listener's descriptor must have been submitted before the number is free again.
-        self.submit(EnterFlags::empty());
-        self.listeners.clear();
-        self.inbox.accepts.stop();
-        self.accept_at = None;
-    }
-
-    /// How often an accept was paused because descriptors or memory had run out.
-    pub fn accept_pauses(&self) -> u64 {
-        self.inbox.accepts.pauses()
-    }
-
-    /// How often accepting rested because as many had come as the pace says.
-    pub fn accept_rests(&self) -> u64 {
-        self.inbox.accepts.rests()
     }
 
     /// Arms a receive that stays armed until the socket hangs up.
@@ -322,50 +249,6 @@ impl Ring {
         }
     }
 
-    /// Waits in the ring itself, for a little while: until something completes or the near bell rings. False: nothing
-    /// came. Meanwhile nothing else of this thread's executor runs.
-    ///
-    /// One system call submits what is queued, waits, and works off what came, where a wait through the executor takes
-    /// half a dozen.
-    pub fn rest_briefly(&mut self, now: Time, deadline: Option<Time>) -> bool {
-        self.inbox.rang = false;
-        self.arm_again(now);
-        self.set_timer(deadline);
-        let briefly = Timespec::from(BRIEF_REST);
-        // An error is the end of the time, a signal, or a lack of room that the next submission copes with.
-        let _ = self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&briefly));
-        self.collect();
-        self.has_something()
-    }
-
-    /// The last look before a long rest: from here on the far bell rings for whatever completes, and for
-    /// [`Event::Timer`] at `deadline` or a little earlier. True: there is something already, do not rest. Either way
-    /// `is_up` follows.
-    pub fn is_awake(&mut self, now: Time, deadline: Option<Time>) -> bool {
-        self.uring.completion().enable_eventfd();
-        self.arm_again(now);
-        self.set_timer(deadline);
-        self.submit(EnterFlags::GETEVENTS);
-        self.collect();
-        // The kernel works off about twenty deferred pieces a call and flags the rest. It rings only when the first piece
-        // is put off, so with a rest left over nothing would ring any more, not even the timer.
-        while !self.has_something() && self.uring.submission().taskrun() {
-            self.run_deferred_work();
-            self.collect();
-        }
-        self.has_something()
-    }
-
-    /// The long rest is over: the far bell is not rung any more.
-    pub fn is_up(&mut self) {
-        self.uring.completion().disable_eventfd();
-    }
-
-    fn has_something(&self) -> bool {
-        let has_unset_pause = self.accept_at.is_none() && self.inbox.accepts.is_paused();
-        self.inbox.rang || !self.inbox.events.is_empty() || self.inbox.has_arrears() || has_unset_pause
-    }
-
     /// The next event, in the order of completion.
     pub fn next_event(&mut self) -> Option<Event> {
         let event = self.inbox.events.pop_front();
@@ -385,33 +268,16 @@ impl Ring {
         self.buffers.give_back(chunk.buffer);
     }
 
-    #[cfg(test)]
-    pub(super) fn is_at_rest(&self) -> bool {
-        !self.has_something()
-    }
-
-    /// Whether a shutdown is under way.
-    #[cfg(test)]
-    pub(super) fn has_shutdowns(&self) -> bool {
-        !self.inbox.shutdowns.is_empty()
-    }
-
     fn arm_bell(&mut self) {
         let poll = opcode::PollAdd::new(self.bell, POLL_IN).multi(true).build();
         self.push(poll, Token::new(Kind::Bell, 0));
     }
 
-    fn arm_again(&mut self, now: Time) {
+    pub(super) fn arm_again(&mut self, now: Time) {
         if std::mem::take(&mut self.inbox.bell_again) {
             self.arm_bell();
         }
-        if self.accept_at.is_none() && self.inbox.accepts.is_paused() {
-            self.accept_at = Some(now.after(ACCEPT_PAUSE));
-        }
-        if self.accept_at.is_some_and(|at| at <= now) {
-            self.accept_at = None;
-            self.inbox.accepts.resume();
-        }
+        self.resume_accepts(now);
         for slot in std::mem::take(&mut self.inbox.closes) {
             self.close_slot(slot);
         }
@@ -435,12 +301,12 @@ impl Ring {
     }
 
     /// Ends every accept of a listener: nothing else is asked of its descriptor.
-    fn cancel_accepts(&mut self, listener: usize) {
+    pub(super) fn cancel_accepts(&mut self, listener: usize) {
         let accepts = CancelBuilder::fd(Fd(self.listeners[listener].as_raw_fd())).all();
         self.push_quiet(opcode::AsyncCancel2::new(accepts).build());
     }
 
-    fn set_timer(&mut self, deadline: Option<Time>) {
+    pub(super) fn set_timer(&mut self, deadline: Option<Time>) {
         let deadlines = [deadline, self.accept_at, self.inbox.accepts.rest_until()];
         let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
         // An earlier timer than needed is left alone: it fires, and the next wait asks again.
@@ -496,7 +362,7 @@ impl Ring {
 
     /// Returns when the kernel has taken every queued entry; with GETEVENTS also, at least once, when it has finished
     /// what it had put off for us.
-    fn submit(&mut self, flags: EnterFlags) {
+    pub(super) fn submit(&mut self, flags: EnterFlags) {
         let mut is_due = flags.contains(EnterFlags::GETEVENTS);
         for _ in 0..SUBMIT_ATTEMPTS {
             let queued = self.uring.submission().len();
@@ -517,7 +383,7 @@ impl Ring {
     }
 
     /// Lets the kernel finish what it has put off for us, and move what did not fit into the completion queue.
-    fn run_deferred_work(&self) {
+    pub(super) fn run_deferred_work(&self) {
         match self.enter(0, EnterFlags::GETEVENTS) {
             Ok(_) => {}
             // Interrupted, or still backed up: what is missing is flagged, and the caller asks again.
@@ -534,7 +400,7 @@ impl Ring {
     }
 
     /// Sorts the completions that are there, until there are none and none wait outside the queue.
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         loop {
             for entry in self.uring.completion() {
                 self.inbox.sort(Completion {
@@ -569,20 +435,6 @@ impl fmt::Debug for Ring {
         formatter.debug_struct("Ring").field("inbox", &self.inbox).finish_non_exhaustive()
     }
 }
-
-impl fmt::Display for RingError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Setup(error) => write!(formatter, "io_uring_setup: {error}"),
-            Self::Missing(what) => write!(formatter, "the kernel lacks {what}"),
-            Self::Files(error) => write!(formatter, "io_uring's file table: {error}"),
-            Self::Buffers(error) => write!(formatter, "io_uring's buffer ring: {error}"),
-            Self::Bell(error) => write!(formatter, "io_uring's eventfd: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for RingError {}
 
 #[derive(Debug, Default)]
 struct Timer {
@@ -702,17 +554,12 @@ const COMPLETIONS: u32 = 8_192;
 const SUBMIT_ATTEMPTS: u32 = 1_000;
 /// How many events a turn reaps before it works them off, give or take one call's worth.
 const EVENTS_PER_TURN: usize = FLUSH_CONNECTIONS;
-/// How long an accept rests after descriptors or memory ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BUFFER_GROUP: u16 = 0;
 /// IORING_FILE_INDEX_ALLOC as an offset of a file update.
 const SLOT_BY_KERNEL: i32 = -1;
 const PAGE: usize = 4_096;
 const POLL_IN: u32 = 1;
 const POLL_OUT: u32 = 4;
-/// So long a thread waits in its ring before it waits through its executor: beyond, what that costs matters no more.
-const BRIEF_REST: Duration = Duration::from_millis(10);
-
 const _: () = assert!(SUBMISSIONS as usize >= 2 * FLUSH_CONNECTIONS);
 const _: () = assert!(COMPLETIONS >= 4 * SUBMISSIONS);
 const _: () = assert!(POLL_IN == libc::POLLIN as u32 && POLL_OUT == libc::POLLOUT as u32);

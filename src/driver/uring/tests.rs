@@ -95,7 +95,7 @@ impl Harness {
 
     /// Until what was to be closed is closed.
     async fn until_closed(&mut self) {
-        while self.ring.has_shutdowns() {
+        while !self.ring.inbox.shutdowns.is_empty() {
             self.rest_until(None).await;
         }
         self.ring.reap(time::now());
@@ -107,7 +107,7 @@ impl Harness {
         let deadline = time::now().after(span);
         // What is to be armed again is no rest yet.
         self.ring.reap(time::now());
-        while self.ring.is_at_rest() {
+        while !self.ring.has_something() {
             self.rest_until(Some(deadline)).await;
             self.ring.reap(time::now());
         }
