@@ -60,7 +60,7 @@ fn a_slow_reader_of_a_latest_channel_is_told_of_each_gap_and_stays() {
             publisher.publish("latest.a", format!("{number} {}", "x".repeat(8_000)));
             assert_eq!(self::number(&fast.data()), number, "nobody waits for the slow one");
         }
-        let (mut heard, mut of_other) = (last, 0);
+        let (mut heard, mut of_other, mut is_told) = (last, 0, false);
         last += 60;
         while heard < last {
             let event = slow.event();
@@ -68,17 +68,20 @@ fn a_slow_reader_of_a_latest_channel_is_told_of_each_gap_and_stays() {
                 let gap: Value = serde_json::from_str(&event.data).unwrap();
                 assert_eq!((&gap["channel"], &gap["reason"]), (&"latest.a".into(), &"lagged".into()));
                 gaps += 1;
+                is_told = true;
             } else if event.data.ends_with("of the other channel") {
                 of_other += 1;
             } else {
                 let number = number(&event.data);
-                assert!(number == heard + 1 || gaps == round + 1, "{number} behind {heard} without a gap");
-                heard = number;
+                assert!(number == heard + 1 || is_told, "{number} behind {heard} without a gap");
+                (heard, is_told) = (number, false);
             }
         }
-        assert_eq!((of_other, gaps), (1, round + 1));
+        // One gap a round as a rule; one who reads some of it in between falls out again.
+        assert_eq!(of_other, 1);
+        assert!(gaps > round, "{gaps} gaps in {} rounds", round + 1);
     }
-    assert_eq!(courier.metric("courier_gaps_total{reason=\"lagged\"}"), 3.0);
+    assert_eq!(courier.metric("courier_gaps_total{reason=\"lagged\"}"), f64::from(gaps));
     assert_eq!(courier.metric("courier_disconnects_total{reason=\"lagged\"}"), 0.0);
     courier.until_metric("courier_log_bytes", |bytes| bytes == 0.0);
 }
