@@ -264,7 +264,7 @@ fn site(rule: usize) -> Site {
         _ => Rule { jwt: jwt(false), signed_url, ..plain(Access::new(vec![Way::Jwt, Way::SignedUrl])) },
     };
     Site {
-        gate: Gate { rules: Rules::new(vec![rule]), keys: Arc::new(ring) },
+        gate: Gate { keys: Arc::new(ring), ..Gate::new(Rules::new(vec![rule])) },
         origins: AllowedOrigins::Any,
         try_out: false,
         demo_page: b"",

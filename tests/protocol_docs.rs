@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use courier::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
+use courier::base::asked::AskOutcome;
 use courier::base::channel::{ChannelName, PayloadMode};
 use courier::base::disconnect::Disconnect;
 use courier::base::position::{Epoch, Position};
@@ -30,6 +31,15 @@ fn the_table_of_refusals_is_in_step() {
         table += &format!("| {status} | `{code}` | {trigger} | {after} |\n");
     }
     hold("http.md", &[("refusals", table)]);
+}
+
+#[test]
+fn the_table_of_what_becomes_of_a_question_is_in_step() {
+    let mut table = "| `outcome` | |\n| --- | --- |\n".to_owned();
+    for outcome in AskOutcome::ALL {
+        table += &format!("| `{}` | {} |\n", outcome.name(), outcome.description().trim());
+    }
+    hold("../guide/callback.md", &[("outcomes", table)]);
 }
 
 #[test]

@@ -266,6 +266,7 @@ impl Side {
             heartbeat,
             lifetime: Duration::ZERO,
             drain_window: Duration::ZERO,
+            callback_timeout: Duration::from_secs(3),
             counters: Arc::new(ShardCounters::default()),
             census: Arc::default(),
             seed: 1,

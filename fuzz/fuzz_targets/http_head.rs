@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use courier::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
+use courier::access::{
+    Access, AllowedOrigins, AppAddress, Endpoint, EndpointIndex, Gate, Pattern, Proxies, Rule, Rules, Way,
+};
 use courier::base::position::{Epoch, Position};
 use courier::base::queue::{Placed, PublishOutcome};
+use courier::base::refusal::Refusal;
 use courier::base::socket::{Arrival, Listener};
 use courier::base::time::UnixTime;
 use courier::protocol::site::{Decision, Shedding, Site};
@@ -64,6 +67,14 @@ fn check(decision: Decision, rest: &[u8]) {
                 Err(answer) => check_answer(&answer.bytes),
             }
         }
+        Decision::Ask(mut inquiry) => {
+            let question = inquiry.next_question().expect("there is something to ask");
+            check_question(
+                &question.request(site().gate.endpoint(question.endpoint), UnixTime::from_secs(0)),
+            );
+            check_answer(&inquiry.refuse(Refusal::ApplicationForbidden).bytes);
+            check(inquiry.finish());
+        }
         Decision::Admin(request) => check_answer(&request.answer(200, "text/plain", b"fine\n").bytes),
     }
 }
@@ -79,13 +90,47 @@ fn check_answer(bytes: &[u8]) {
     assert!(bytes[..length - 4].windows(4).all(|four| four != b"\r\n\r\n"));
 }
 
+/// What the application makes of a question: one head, its body, and no line that the request smuggled in.
+fn check_question(bytes: &[u8]) {
+    let mut fields = [httparse::EMPTY_HEADER; 16];
+    let mut request = httparse::Request::new(&mut fields);
+    let length = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        other => panic!("{other:?}: {}", String::from_utf8_lossy(bytes)),
+    };
+    let names = [
+        "Host",
+        "User-Agent",
+        "Accept",
+        "Content-Type",
+        "Content-Length",
+        "authorization",
+        "accept-language",
+        "cookie",
+    ];
+    assert!(request.headers.iter().all(|field| names.contains(&field.name)));
+    let said =
+        request.headers.iter().find(|field| field.name == "Content-Length").expect("a body has a length");
+    assert_eq!(said.value, (bytes.len() - length).to_string().as_bytes());
+    assert!(bytes[length..].starts_with(b"{\"right\":") && bytes.ends_with(b"}"));
+}
+
 fn site() -> Site {
     let rule = |pattern| {
         let pattern = Pattern::parse(pattern).expect("the pattern is well-formed");
         Rule { publish: Access::public(), ..Rule::new(pattern, Access::public()) }
     };
+    let asked = Rule { access: Access::new(vec![Way::Callback(EndpointIndex(0))]), ..rule("e*") };
+    let endpoint = Endpoint {
+        address: AppAddress::Tcp { host: "app".into(), port: 80 },
+        target: "/ask".into(),
+        host: "app".into(),
+        fields: vec!["authorization".into(), "accept-language".into()],
+        sends_peer: true,
+        secret: None,
+    };
     Site {
-        gate: Gate::new(Rules::new(vec![rule("a*"), rule("[b-d]?")])),
+        gate: Gate::new(Rules::new(vec![rule("a*"), rule("[b-d]?"), asked])).asking(vec![endpoint]),
         origins: AllowedOrigins::parse(["https://*.example.org"]).expect("the origin is well-formed"),
         allow_credentials: false,
         proxies: Proxies::default(),

@@ -17,13 +17,24 @@ pub struct Credentials<'a> {
     pub query: &'a [u8],
     /// Who asks; behind a trusted proxy the one that it names.
     pub client: Peer,
+    /// All field lines of its head, for those that an operator chooses.
+    pub fields: &'a [u8],
 }
 
 impl<'a> Credentials<'a> {
     /// The first cookie of this name (RFC 6265, section 4.2.1). Quotes around a value are part of it, as browsers have it.
     pub fn cookie(&self, name: &str) -> Option<&'a [u8]> {
+        self.pairs().find(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// All cookies in order. What has no `=` is none.
+    pub fn pairs(&self) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
         let pairs = self.cookies.iter().flat_map(|line| line.split(|&byte| byte == b';'));
-        pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        pairs.filter_map(|pair| {
+            let pair = pair.trim_ascii();
+            let at = pair.iter().position(|&byte| byte == b'=')?;
+            Some((&pair[..at], &pair[at + 1..]))
+        })
     }
 
     /// The token of `Authorization: Bearer` (RFC 6750, section 2.1); the scheme's case does not matter.

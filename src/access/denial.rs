@@ -15,6 +15,8 @@ pub enum Denial {
     NotOpened,
     /// The URL has no signature, or not a good one.
     Url(UrlFault),
+    /// The application is to be asked, and has not been.
+    Asks,
 }
 
 impl Denial {
@@ -30,6 +32,7 @@ impl Denial {
                 "the token holds, but neither its claim courier nor the rule's template opens this channel"
             }
             Self::Url(fault) => fault.reason(),
+            Self::Asks => "the application decides, and is asked when a request comes",
         }
     }
 
@@ -38,7 +41,7 @@ impl Denial {
         match self {
             Self::NoToken => Refusal::TokenMissing,
             Self::Token(_) => Refusal::TokenInvalid,
-            Self::NotOpened | Self::Url(UrlFault::Unsigned) => Refusal::ChannelNotOpen,
+            Self::NotOpened | Self::Url(UrlFault::Unsigned) | Self::Asks => Refusal::ChannelNotOpen,
             Self::Url(UrlFault::Malformed | UrlFault::Signature | UrlFault::Expired) => Refusal::UrlInvalid,
         }
     }
@@ -55,7 +58,7 @@ impl Denial {
 
     const fn weight(self) -> u8 {
         match self {
-            Self::Url(UrlFault::Unsigned) => 0,
+            Self::Url(UrlFault::Unsigned) | Self::Asks => 0,
             Self::NoToken => 1,
             Self::Token(_) | Self::Url(UrlFault::Malformed | UrlFault::Signature | UrlFault::Expired) => 2,
             Self::NotOpened => 3,

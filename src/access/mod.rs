@@ -1,6 +1,7 @@
 //! Who may listen to what, and who may publish: the channel rules, the ways in, and the allowed origins. Question and
 //! answer only, no I/O.
 
+mod callback;
 pub mod control;
 mod credentials;
 mod denial;
@@ -14,9 +15,10 @@ mod rules;
 pub mod signed_url;
 mod signing_key;
 
+pub use callback::{Answer, Answered, AppAddress, Endpoint, EndpointIndex, Question};
 pub use credentials::Credentials;
 pub use denial::Denial;
-pub use gate::{Account, Gate, Verdict};
+pub use gate::{Account, Gate, Questions, Verdict};
 pub use grant::{Grant, Right};
 pub use origins::{AllowedOrigins, BadOrigin, is_same_host};
 pub use proxies::{BadRange, ForwardedField, Proxies, TrustedProxies};

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::access::Right;
 use crate::access::jwt::Jwt;
 use crate::access::signed_url::SignedUrl;
+use crate::access::{EndpointIndex, Right};
 use crate::base::channel::{BadChannelName, ChannelMode, ChannelName, PayloadMode, SlowMode};
 use crate::base::glob;
 use crate::base::retention::Retention;
@@ -47,6 +47,10 @@ pub enum Way {
     Jwt,
     /// With a URL that the application has signed.
     SignedUrl,
+    /// Whom the application lets in.
+    Callback(EndpointIndex),
+    /// Whom the application lets in by nothing but cookies.
+    Session(EndpointIndex),
 }
 
 impl Way {
@@ -56,6 +60,7 @@ impl Way {
         match self {
             Self::Public | Self::SignedUrl => false,
             Self::Jwt => true,
+            Self::Callback(_) | Self::Session(_) => true,
         }
     }
 }
@@ -77,6 +82,10 @@ impl Access {
 
     pub fn ways(&self) -> &[Way] {
         &self.0
+    }
+
+    pub fn ways_mut(&mut self) -> &mut [Way] {
+        &mut self.0
     }
 
     /// Whether everyone gets in.

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::base::asked::AskOutcome;
 use crate::base::disconnect::Disconnect;
 use crate::base::histogram::Histogram;
 use crate::base::queue::GapReason;
@@ -112,6 +113,12 @@ cells! {
         dismissals: Gauge "Users and channels that courier disconnect keeps away at present, counted once for each shard.",
         streams_kept_away: Counter "Requests for streams that were answered 204, because courier disconnect keeps their user or channel away.",
         messages_published: Counter "Messages that came over HTTP and that Redis or the embedded broker took.",
+        callback_in_flight: Gauge "Questions that the application is answering.",
+        callback_waiting: Gauge "Questions that wait to be asked.",
+        callback_joined: Counter "Requests that waited for a question that somebody else had asked already.",
+        callback_cache_hits: Counter "Requests that got an answer that the application had given before.",
+        callback_cache_bytes: Gauge "Bytes of answers that may be given again.",
+        callback_breakers_open: Gauge "Applications that are not asked at present because they failed, counted once for each shard.",
     }
 }
 
@@ -145,6 +152,7 @@ pub struct ShardCounters {
     pub disconnects: Cells<{ Disconnect::ALL.len() }>,
     pub refusals: Cells<{ Refusal::ALL.len() }>,
     pub gaps: Cells<{ GapReason::ALL.len() }>,
+    pub questions: Cells<{ AskOutcome::ALL.len() }>,
     /// From Redis receive to socket write: one sample a flush of a channel.
     pub delivery_lag: Histogram,
     /// Bytes in this shard's queue from the reader: the reader adds, the shard subtracts. The one cell with two
@@ -159,6 +167,10 @@ impl ShardCounters {
 
     pub fn refusal(&self, reason: Refusal) {
         self.refusals[reason as usize].add(1);
+    }
+
+    pub fn question(&self, outcome: AskOutcome) {
+        self.questions[outcome as usize].add(1);
     }
 
     /// So many subscribers were told of a gap.

@@ -65,6 +65,9 @@ disconnects! {
     UserDismissed = "user-disconnected",
     /// The application ordered that the streams of this channel end (`courier disconnect --channel`); the client was told so.
     ChannelDismissed = "channel-disconnected",
+    /// The application that decides who is let in did not say, or has failed so often that it was not asked; the client
+    /// was told when to come back.
+    ApplicationUnavailable = "application-unavailable",
     /// courier is stopping.
     Drain = "drain",
     /// The kernel reported an error that is not the client's doing.

@@ -59,6 +59,15 @@ pub struct Limits {
     pub broker_memory_bytes: usize,
     /// Clients of the embedded broker. Beyond: `-ERR max number of clients reached`.
     pub broker_clients: usize,
+    /// Questions of one shard that the application is answering. Beyond: they wait.
+    pub callback_in_flight: usize,
+    /// Questions of one shard that wait to be asked. Beyond: their clients are shed, as are those of whom the question
+    /// has waited as long as an answer may take.
+    pub callback_waiting: usize,
+    /// Body of an answer of the application. Beyond: as if it had not answered.
+    pub callback_answer_bytes: usize,
+    /// What one shard keeps of answers that may be given again. Beyond: what ends first goes first.
+    pub callback_cache_bytes: usize,
 }
 
 impl Default for Limits {
@@ -88,6 +97,10 @@ impl Default for Limits {
             publish_rate_per_client: 50,
             broker_memory_bytes: 64 * MIB,
             broker_clients: 1_000,
+            callback_in_flight: 256,
+            callback_waiting: 4_096,
+            callback_answer_bytes: 64 * KIB,
+            callback_cache_bytes: 8 * MIB,
         }
     }
 }
@@ -198,6 +211,19 @@ pub const BROKER_BULK_BYTES_BEFORE_LOGIN: usize = 16 * KIB;
 pub const BROKER_REQUEST_EXTRA_BYTES: usize = 64 * KIB;
 /// Bytes of one event that `courier subscribe` takes: the longest message, each of its bytes a line of its own.
 pub const EVENT_BYTES: usize = 128 * MIB;
+/// Endpoints of applications over all rules. Beyond: courier does not start.
+pub const CALLBACK_ENDPOINTS: usize = 64;
+/// Bytes of all questions of a shard that have no answer yet. Beyond: their clients are shed.
+pub const CALLBACK_QUESTION_BYTES: usize = 64 * MIB;
+/// After so many failures in a row an application is not asked for a while.
+pub const CALLBACK_BREAKER_FAILURES: u32 = 5;
+pub const CALLBACK_BREAKER_PAUSE: Duration = Duration::from_secs(5);
+/// The longest that an answer is given again, whatever the application says.
+pub const CALLBACK_CACHE_AGE: Duration = Duration::from_secs(3_600);
+/// Bytes of a user's name in an answer. Beyond: as if the application had not answered.
+pub const CALLBACK_USER_BYTES: usize = 255;
+/// How long a connection to the application is kept without a question.
+pub const CALLBACK_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Lines of the log that wait for stderr. Beyond: dropped and counted.
 pub const LOG_LINES: usize = 4_096;
 /// Bytes of a user's name, as a token or a URL has it. Beyond: the token or the URL does not hold.

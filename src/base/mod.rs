@@ -1,5 +1,6 @@
 //! Plain vocabulary that every floor shares: values, tables and small containers. Nothing here does I/O.
 
+pub mod asked;
 pub mod census;
 pub mod channel;
 pub mod counters;

@@ -47,6 +47,9 @@ impl Refusal {
         match self {
             Self::TokenMissing | Self::AdminToken => Some("Bearer"),
             Self::TokenInvalid => Some("Bearer error=\"invalid_token\""),
+            // A scheme of no registry: by what the application knows its clients is its own matter, and no browser shall ask
+            // for a password.
+            Self::ApplicationUnauthorized => Some("Application"),
             _ => None,
         }
     }
@@ -97,6 +100,12 @@ refusals! {
     Disconnected = 403 "disconnected" Keep
         "`POST /publish` by a user, or in a channel, that `courier disconnect --for` keeps away."
         "The application keeps you away for a time; try again later.",
+    ApplicationUnauthorized = 401 "application-unauthorized" Keep
+        "The application answers 401, or with a grant that has expired."
+        "The application does not know you: log in there, and come back.",
+    ApplicationForbidden = 403 "application-forbidden" Keep
+        "The application answers 403, or does not grant all of the channels."
+        "The application does not grant you all of these channels.",
     OriginNotAllowed = 403 "origin-not-allowed" Keep
         "An `Origin` that is neither allowed nor the request's own host, or one that is not listed where a cookie \
          decides; at `/publish` in try-out, any \
@@ -148,7 +157,8 @@ refusals! {
         "A request line that ends with another version, such as `PRI * HTTP/2.0`."
         "This port speaks HTTP/1.1 and 1.0; put a proxy in front for HTTP/2.",
     Busy = 503 "busy" Close
-        "A stream that cannot be served now, where `server.shed` is `503`."
+        "A stream that cannot be served now, where `server.shed` is `503`; a HEAD about which the application does not say \
+         whether it is let in."
         "This stream cannot be served now; come back after the time that Retry-After gives.",
     Unavailable = 503 "unavailable" Keep
         "`POST /publish` while Redis cannot be asked, or when it refused a message."

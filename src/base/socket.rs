@@ -16,7 +16,7 @@ impl Slot {
 ///
 /// 24 bits of generation are kept in `user_data`; a slot would have to be reused 16 million times while one
 /// completion is under way for two uses to be confused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketKey {
     pub slot: Slot,
     pub generation: u32,

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::access::Rule;
 use crate::base::limits::CONFIG_FILE_BYTES;
+use crate::config::callback::RowAsks;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::nearest::nearest;
 use crate::config::row_options::RowOptions;
@@ -32,12 +33,15 @@ pub struct FileSetting {
     pub origin: Origin,
 }
 
+/// A row.
 #[derive(Debug)]
 pub struct FileRule {
     /// Without what its ways in need to know, which is decided when all options are.
     pub rule: Rule,
     /// The row's own values of options.
     pub options: RowOptions,
+    /// What its member `callback` or `session` says, if it has one.
+    pub asks: Option<RowAsks>,
     pub origin: Origin,
 }
 
@@ -264,7 +268,7 @@ mod tests {
             ),
             (
                 "[[channels]]\nmatch = \"a\"\naccess = \"all\"",
-                "courier.toml:3: channels.access = all: one of public, jwt, signed-url, closed",
+                "courier.toml:3: channels.access = all: one of public, jwt, signed-url, callback, session, closed",
             ),
         ] {
             assert_eq!(error(text), line, "{text}");

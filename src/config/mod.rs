@@ -10,8 +10,10 @@
 
 pub mod access;
 pub mod address;
+pub mod app_url;
 pub mod banner;
 pub mod budget;
+mod callback;
 pub mod error;
 pub mod file;
 pub mod flags;
@@ -33,7 +35,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access::keys::KeyRing;
-use crate::access::{AllowedOrigins, Proxies, Right, Rule, SigningKey};
+use crate::access::{AllowedOrigins, Endpoint, Proxies, Right, Rule, SigningKey};
 use crate::base::channel::{BadChannelName, ChannelName};
 use crate::base::dismissal::Whom;
 use crate::base::limits::{CHANNELS_PER_CONNECTION_MAX, DISMISSAL_TIME, Limits};
@@ -252,6 +254,9 @@ pub struct Config {
     pub keys: KeyRing,
     /// Those keys that lie in files of their own, which may change.
     pub key_files: Vec<KeyFile>,
+    /// Where the rules' ways `callback` and `session` ask.
+    pub endpoints: Vec<Endpoint>,
+    pub callback_timeout: Duration,
     pub limits: Limits,
     /// `None`: no heartbeats.
     pub heartbeat: Option<Duration>,

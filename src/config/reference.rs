@@ -79,6 +79,10 @@ fn example_value(row: &Row) -> String {
         Key::JwtIssuer => "https://app.example",
         Key::JwtTemplate => "user.{sub}",
         Key::SignedUrlKeyFile => "/run/secrets/courier-urls",
+        Key::CallbackUrl => "http://127.0.0.1:8000/courier",
+        Key::CallbackHeaders => "authorization",
+        Key::CallbackSecretFile => "/run/secrets/courier-callback",
+        Key::CallbackSecret => "a long random text",
         Key::Cpus => "0-3",
         Key::Shards => "4",
         _ => "0",
@@ -95,7 +99,8 @@ fn values(kind: Kind) -> String {
     match kind {
         Kind::Address => "address".into(),
         Kind::Addresses => "addresses".into(),
-        Kind::RedisUrl => "URL".into(),
+        Kind::RedisUrl | Kind::AppUrl => "URL".into(),
+        Kind::Fields => "header names".into(),
         Kind::Secret => "text".into(),
         Kind::Patterns => "patterns".into(),
         Kind::Origins => "origins".into(),
@@ -148,8 +153,9 @@ const EXAMPLE_CHANNELS: &str = "
 # Who may listen to which channels. The first row that matches decides; a channel that no row matches is refused.
 # match is a Redis glob; it never matches names that start with __ or courier:, which are opened by exact name only.
 # access is \"public\" (everyone), \"closed\" (nobody: takes names out of a wider row that follows), or a list of ways
-# in, of which the first that lets a request in counts: \"jwt\", \"signed-url\". jwt = { .. } and signed_url = { .. } are
-# that row's own values of the options of these tables.
+# in, of which the first that lets a request in counts: \"jwt\", \"signed-url\", \"callback\" and \"session\" (whom the
+# application at callback.url lets in). jwt = { .. }, signed_url = { .. }, callback = { .. } and session = { .. } are that
+# row's own values of the options of these tables.
 # publish is who may publish over HTTP (POST /publish), in the same words; nobody if it is left out. It does not bind the
 # application, which publishes in Redis or on the admin side.
 # history is how much is kept for those who come back; whichever bound is reached first drops the oldest message.
@@ -165,6 +171,11 @@ const EXAMPLE_CHANNELS: &str = "
 #match = \"user.*\"
 #access = [\"jwt\"]
 #jwt = { template = \"user.{sub}\" }
+
+#[[channels]]
+#match = \"chat.*\"
+#access = \"callback\"
+#callback = { url = \"http://127.0.0.1:8000/courier\", headers = [\"authorization\"] }
 
 #[[channels]]
 #match = \"news.*\"
@@ -203,7 +214,7 @@ const PAGE_CHANNELS: &str = "
 ```toml
 [[channels]]
 match = \"news.*\"      # a Redis glob
-access = \"public\"     # public: everyone may listen; closed: nobody; else a list: [\"jwt\", \"signed-url\"]
+access = \"public\"     # public: everyone may listen; closed: nobody; else a list: [\"jwt\", \"signed-url\", ..]
 publish = \"closed\"    # who may publish over HTTP, in the same words; closed if it is left out
 history = {history}
 payload = \"raw\"       # raw: the message is the event's data; envelope: a JSON object {data, event, id, retry}
@@ -219,7 +230,8 @@ resource. It does not bind the application, which publishes in Redis, in the emb
 `POST /publish` of the admin side: see [publishing](../guide/publishing.md).
 
 `access` and `publish` take one way in or a list of them, and the first that lets a request in counts: `jwt`, a token
-that the application has signed; `signed-url`, a URL that it has signed. A row has these options of its own in the
+that the application has signed; `signed-url`, a URL that it has signed; `callback` and
+`session`, whom the application lets in when it is asked. A row has these options of its own in the
 tables `jwt` and `signed_url`, which have the keys of the tables of the same name above; what a row leaves out is as
 there. A row that names a key in any form takes no key from there.
 
@@ -232,6 +244,10 @@ signed_url = { key_file = \"/run/secrets/partner-urls\" }
 ```
 
 [Access](../guide/access.md) says how to use them.
+
+`callback` and `session` ask the application at `callback.url`; what it is asked and what it may answer stands in
+[../guide/callback.md](../guide/callback.md). A row asks elsewhere, or sends other headers, by a member of the same name:
+`callback = { url = \"http://127.0.0.1:8000/chat\", headers = [\"authorization\"] }`, `session = { url = \"..\" }`.
 
 `history` is what courier keeps of each channel, in memory, for clients that come back or ask for what was: at most so
 many messages, payload bytes, and so old. Whichever bound is reached first drops the oldest message; the newest stays

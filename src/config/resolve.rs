@@ -7,6 +7,7 @@ use crate::base::limits::Limits;
 use crate::base::secret::Secret;
 use crate::config::access::{self, Keys};
 use crate::config::address::ListenAddress;
+use crate::config::callback::Endpoints;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::redis_url::RedisUrl;
 use crate::config::settings::Settings;
@@ -26,7 +27,8 @@ pub fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
         Mode::Production => (Mode::Production, production(settings, &mut warnings)?),
     };
     check_addresses(settings, &upstream)?;
-    let (rules, keys) = rules(mode, settings, &mut warnings)?;
+    let mut endpoints = Endpoints::new(settings, &mut warnings)?;
+    let (rules, keys) = rules(mode, settings, &mut endpoints, &mut warnings)?;
     let (rules, rule_origins) = rules.into_iter().unzip();
     Ok(Config {
         mode,
@@ -39,6 +41,8 @@ pub fn resolve(settings: &Settings) -> Result<Config, ConfigError> {
         rule_origins,
         keys: keys.ring,
         key_files: keys.files,
+        endpoints: endpoints.finish(&mut warnings),
+        callback_timeout: settings.duration(Key::CallbackTimeout),
         limits: limits(settings)?,
         heartbeat: Some(settings.duration(Key::Heartbeat)).filter(|interval| !interval.is_zero()),
         retry: settings.duration(Key::Retry),
@@ -170,7 +174,7 @@ fn with_password(
 }
 
 /// The password in the file that this option names, if it is given.
-fn password(settings: &Settings, key: Key) -> Result<Option<Secret>, ConfigError> {
+pub(super) fn password(settings: &Settings, key: Key) -> Result<Option<Secret>, ConfigError> {
     let Some((path, origin)) = file_setting(settings, key) else { return Ok(None) };
     let wrong =
         |remedy: String| ConfigError::value(origin, &key.row().name(), &path.display().to_string(), remedy);
@@ -255,13 +259,17 @@ fn is_same(one: &ListenAddress, other: &ListenAddress) -> bool {
 fn rules(
     mode: Mode,
     settings: &Settings,
+    endpoints: &mut Endpoints,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<(Rule, Origin)>, Keys), ConfigError> {
     if mode == Mode::TryOut {
         let open = |pattern| (Rule { publish: Access::public(), ..public(pattern) }, Origin::Default);
         return Ok((Pattern::parse("*").map(open).into_iter().collect(), Keys::default()));
     }
-    let (rules, keys) = access::rules(settings, warnings)?;
+    let (mut rules, keys) = access::rules(settings, warnings)?;
+    for (rule, row) in rules.iter_mut().zip(&settings.rules) {
+        endpoints.place(row, rule)?;
+    }
     let origins = settings.rules.iter().map(|row| row.origin.clone());
     let mut rules: Vec<(Rule, Origin)> = rules.into_iter().zip(origins).collect();
     if let Some(setting) = settings.given(Key::Public)
@@ -320,6 +328,10 @@ fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
         publish_rate_per_client: settings.count(Key::LimitsPublishRatePerClient),
         broker_memory_bytes: settings.size(Key::LimitsBrokerMemoryBytes),
         broker_clients: settings.count(Key::LimitsBrokerClients),
+        callback_in_flight: settings.count(Key::LimitsCallbackInFlight),
+        callback_waiting: settings.count(Key::LimitsCallbackWaiting),
+        callback_answer_bytes: settings.size(Key::LimitsCallbackAnswerBytes),
+        callback_cache_bytes: settings.size(Key::LimitsCallbackCacheBytes),
     };
     if limits.lag_bytes > limits.log_bytes {
         return Err(ConfigError::new(format!(

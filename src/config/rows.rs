@@ -5,10 +5,11 @@ use std::fmt::Write;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::access::{Access, Rule, Way};
+use crate::access::{Access, EndpointIndex, Rule, Way};
 use crate::base::channel::{PayloadMode, SlowMode};
 use crate::base::limits::RETENTION_COUNT;
 use crate::base::retention::Retention;
+use crate::config::callback::{self, RowAsks};
 use crate::config::error::ConfigError;
 use crate::config::file::{FileRule, Source, texts, unknown};
 use crate::config::print::quoted;
@@ -20,7 +21,7 @@ use crate::config::value::{Value, parse_pattern, show_duration, show_size};
 pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<FileRule, ConfigError> {
     let (mut pattern, mut access, mut publish) = (None, None, Access::closed());
     let (mut payload, mut history) = (PayloadMode::default(), Retention::default());
-    let mut slow = SlowMode::default();
+    let (mut slow, mut asks) = (SlowMode::default(), None);
     let mut options = RowOptions::default();
     for (name, value) in row {
         let origin = source.origin(name.span().start);
@@ -39,6 +40,7 @@ pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<
                 history = read_history(source, members.ok_or_else(shape)?)?;
             }
             "payload" => payload = word(text()?, &PAYLOAD_WORDS).map_err(wrong)?,
+            "callback" | "session" => callback::read_row(source, name, value, &mut asks)?,
             "slow" => slow = word(text()?, &SLOW_WORDS).map_err(wrong)?,
             table if OPTION_TABLES.contains(&table) => {
                 let shape = || wrong("a table, as in { key_file = \"/run/secrets/key\" }".into());
@@ -61,16 +63,18 @@ pub(super) fn read(source: &Source<'_>, row: &DeTable<'_>, at: usize) -> Result<
     })?;
     let rule = Rule { publish, payload, history, slow, ..Rule::new(pattern, access) };
     options.check(&rule)?;
-    Ok(FileRule { rule, options, origin })
+    callback::check_row(&origin, &rule, asks.as_ref())?;
+    Ok(FileRule { rule, options, asks, origin })
 }
 
 /// A row as the file would have it, without its heading, secrets hidden.
 pub(super) fn written(row: &FileRule) -> String {
-    let FileRule { rule, options, .. } = row;
+    let FileRule { rule, options, asks, .. } = row;
     let mut text = String::new();
     let _ = writeln!(text, "match = {}", quoted(rule.pattern.as_str()));
     let _ = writeln!(text, "access = {}", written_access(&rule.access));
     let _ = writeln!(text, "publish = {}", written_access(&rule.publish));
+    text.extend(asks.as_ref().map(RowAsks::written));
     let _ = writeln!(text, "history = {}", written_history(&rule.history));
     let _ = writeln!(text, "payload = {}", quoted(word_of(&PAYLOAD_WORDS, rule.payload)));
     let _ = writeln!(text, "slow = {}", quoted(word_of(&SLOW_WORDS, rule.slow)));
@@ -162,20 +166,36 @@ fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'stat
 
 /// The word for a way in.
 pub fn way_word(way: Way) -> &'static str {
-    word_of(&WAYS, way)
+    match way {
+        Way::Public => "public",
+        Way::Jwt => "jwt",
+        Way::SignedUrl => "signed-url",
+        Way::Callback(_) => "callback",
+        Way::Session(_) => "session",
+    }
 }
 
-const WAYS: [(&str, Way); 3] = [("public", Way::Public), ("jwt", Way::Jwt), ("signed-url", Way::SignedUrl)];
+const WAYS: [(&str, Way); 5] = [
+    ("public", Way::Public),
+    ("jwt", Way::Jwt),
+    ("signed-url", Way::SignedUrl),
+    ("callback", Way::Callback(UNPLACED)),
+    ("session", Way::Session(UNPLACED)),
+];
+/// Until it is known where all rows ask, and each endpoint gets its place.
+const UNPLACED: EndpointIndex = EndpointIndex(u16::MAX);
 /// No way in.
 const CLOSED: &str = "closed";
 const PAYLOAD_WORDS: [(&str, PayloadMode); 2] =
     [("raw", PayloadMode::Raw), ("envelope", PayloadMode::Envelope)];
 const SLOW_WORDS: [(&str, SlowMode); 2] =
     [("disconnect", SlowMode::Disconnect), ("latest", SlowMode::Latest)];
-const MEMBERS: [&str; 8] = [
+const MEMBERS: [&str; 10] = [
     "channels.match",
     "channels.access",
     "channels.publish",
+    "channels.callback",
+    "channels.session",
     "channels.history",
     "channels.payload",
     "channels.slow",
@@ -254,7 +274,7 @@ mod tests {
         for (member, remedy) in [
             ("[]", "name a way in, or write \"closed\""),
             ("[\"closed\", \"public\"]", "closed stands alone"),
-            ("\"pubic\"", "one of public, jwt, signed-url, closed"),
+            ("\"pubic\"", "one of public, jwt, signed-url, callback, session, closed"),
             ("5", "write it in quotes, alone or in a list, as in [\"public\"]"),
             ("[5]", "write it in quotes, alone or in a list, as in [\"public\"]"),
         ] {

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::config::address::ListenAddress;
+use crate::config::app_url::AppUrl;
 use crate::config::error::{ConfigError, Origin};
 use crate::config::file::{self, FileRule};
 use crate::config::nearest::nearest;
@@ -77,6 +78,13 @@ impl Settings {
         self.find(Key::RedisUrl).map(|setting| match &setting.value {
             Value::RedisUrl(url) => url.clone(),
             other => wrong_kind(Key::RedisUrl, other),
+        })
+    }
+
+    pub fn app_url(&self) -> Option<AppUrl> {
+        self.find(Key::CallbackUrl).map(|setting| match &setting.value {
+            Value::AppUrl(url) => url.clone(),
+            other => wrong_kind(Key::CallbackUrl, other),
         })
     }
 

@@ -43,6 +43,10 @@ pub enum Kind {
     /// At least one listening address.
     Addresses,
     RedisUrl,
+    /// Where an application is asked.
+    AppUrl,
+    /// Names of header fields.
+    Fields,
     /// A text that is never shown; not in `--help`, where its file is.
     Secret,
     /// Channel patterns.
@@ -128,7 +132,7 @@ impl Group {
             Self::Admin => "Administration",
             Self::Threads => "Threads",
             Self::General => "General",
-            Self::Access => "Access by token and by signed URL",
+            Self::Access => "Access by token, by signed URL, and by asking the application",
             Self::Limits => "Limits and timeouts",
         }
     }
@@ -141,14 +145,15 @@ impl Group {
 impl Kind {
     /// Whether an option of this kind may be given several times.
     pub const fn is_list(self) -> bool {
-        matches!(self, Self::Addresses | Self::Patterns | Self::Origins | Self::Proxies)
+        matches!(self, Self::Addresses | Self::Patterns | Self::Origins | Self::Proxies | Self::Fields)
     }
 
     /// What stands for the value in `--help`.
     pub const fn placeholder(self) -> &'static str {
         match self {
             Self::Address | Self::Addresses => "ADDRESS",
-            Self::RedisUrl => "URL",
+            Self::RedisUrl | Self::AppUrl => "URL",
+            Self::Fields => "NAME",
             Self::Secret => "SECRET",
             Self::Patterns => "PATTERN",
             Self::Origins => "ORIGIN",
@@ -249,6 +254,15 @@ options! {
     DrainTimeout Some("server.drain_timeout"), "drain-timeout", Clients, duration_or_zero(1, 3_600), Some("10s"),
         "How long stopping may take. In the first half streams are told one by one to come back; then half-sent messages are finished.";
 
+    CallbackUrl Some("callback.url"), "callback-url", Access, Kind::AppUrl, None,
+        "Where the application is asked whether a client is let in, as in http://127.0.0.1:8000/courier or unix:/run/app.sock:/courier, for rules with the way callback or session.";
+    CallbackHeaders Some("callback.headers"), "callback-headers", Access, Kind::Fields, None,
+        "The fields of the client's request that the way callback sends along, as in authorization; Cookie always is. Repeatable. Not given: none.";
+    CallbackSecretFile Some("callback.secret_file"), "callback-secret-file", Access, Kind::File, None,
+        "A file with the secret that questions to the application are signed with. Not given: they are not signed.";
+    CallbackSecret Some("callback.secret"), "callback-secret", Access, Kind::Secret, None,
+        "The same secret itself, for a file or a variable that others cannot read.";
+
     AdminListen Some("admin.listen"), "admin", Admin, Kind::Address, Some("127.0.0.1:8081"),
         "Where /metrics, /livez, /readyz, /stats and /slow are, and the application's POST /publish.";
     AdminToken Some("admin.token"), "admin-token", Admin, Kind::Secret, None,
@@ -307,6 +321,8 @@ options! {
         "How long the answer to a ping may take before Redis counts as lost.";
     Lifetime Some("sse.lifetime"), "sse-lifetime", Limits, duration_or_zero(1_000, 7 * 24 * 3_600), Some("0s"),
         "How long a stream may last: it ends, with word to come back, after half of this at the earliest; 0s for ever.";
+    CallbackTimeout Some("callback.timeout"), "callback-timeout", Limits, duration(10, 60), Some("3s"),
+        "How long the application may take to answer, from connecting on; before that a question may wait as long to be asked. Beyond: the client is told to come back later.";
     Shed Some("server.shed"), "server-shed", Limits, Kind::Choice(&["retry", "503"]), Some("retry"),
         "What a client gets whose stream cannot be served now: retry, a stream that ends at once and says when to come back, as browsers need it; or 503 with Retry-After, on which browsers give up.";
     AllowCredentials Some("http.allow_credentials"), "http-allow-credentials", Limits, Kind::Choice(&["no", "yes"]), Some("no"),
@@ -363,6 +379,14 @@ options! {
         "Keys and values of the embedded broker. Beyond: -OOM.";
     LimitsBrokerClients Some("limits.broker_clients"), "limits-broker-clients", Limits, count(1, 100_000), Some("1000"),
         "Clients of the embedded broker. Beyond: refused.";
+    LimitsCallbackInFlight Some("limits.callback_in_flight"), "limits-callback-in-flight", Limits, count(1, 4_096), Some("256"),
+        "Questions of one shard that the application is answering, and connections to it that are kept. Beyond: questions wait.";
+    LimitsCallbackWaiting Some("limits.callback_waiting"), "limits-callback-waiting", Limits, count(0, 1_000_000), Some("4096"),
+        "Questions of one shard that wait to be asked. Beyond: their clients are told to come back later.";
+    LimitsCallbackAnswerBytes Some("limits.callback_answer_bytes"), "limits-callback-answer-bytes", Limits, size(KIB, 16 * MIB), Some("64KiB"),
+        "The longest answer of the application. Beyond: the client is told to come back later.";
+    LimitsCallbackCacheBytes Some("limits.callback_cache_bytes"), "limits-callback-cache-bytes", Limits, size(0, GIB), Some("8MiB"),
+        "What one shard keeps of answers that may be given again. Beyond: what ends first goes first.";
 }
 
 /// The highest CPU number that Linux can be built for.

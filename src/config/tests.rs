@@ -335,10 +335,11 @@ fn the_example_file_is_a_configuration_that_changes_nothing() {
         .replace("key_file = \"/run/secrets/courier-jwt\"", "")
         .replace("key_file = \"/run/secrets/courier-urls\"", "")
         .replace("jwks_file = \"/run/secrets/jwks.json\"", "")
-        .replace("secret_file = \"/run/secrets/courier-control-secret\"", "");
+        .replace("secret_file = \"/run/secrets/courier-control-secret\"", "")
+        .replace("secret_file = \"/run/secrets/courier-callback\"", "");
     let file = TemporaryFile::new("example.toml", &uncommented);
     let config = serve(&format!("courier --config {}", file.path()), &[]);
     assert_eq!(config.limits, Limits::default());
-    assert_eq!(config.rules.len(), 3);
+    assert_eq!(config.rules.len(), 4);
     assert_eq!((config.shards, config.cpus), (Some(4), Some(vec![0, 1, 2, 3])));
 }

@@ -11,6 +11,7 @@ use crate::base::channel::ChannelName;
 use crate::base::limits::{KIB, MIB, SECRET_BYTES_LEAST};
 use crate::base::secret::Secret;
 use crate::config::address::ListenAddress;
+use crate::config::app_url::AppUrl;
 use crate::config::redis_url::RedisUrl;
 use crate::config::table::{CPU_MAX, Kind};
 
@@ -19,6 +20,9 @@ pub enum Value {
     Address(ListenAddress),
     Addresses(Vec<ListenAddress>),
     RedisUrl(RedisUrl),
+    AppUrl(AppUrl),
+    /// In lower case, each once.
+    Fields(Vec<String>),
     Secret(Secret),
     Patterns(Vec<Pattern>),
     Origins(AllowedOrigins),
@@ -64,6 +68,7 @@ impl Kind {
             Self::Addresses => parse_each(texts, ListenAddress::parse).map(Value::Addresses),
             Self::Patterns => parse_each(texts, parse_pattern).map(Value::Patterns),
             Self::Proxies => parse_proxies(texts).map(Value::Proxies),
+            Self::Fields => parse_each(texts, parse_field).map(without_repeats).map(Value::Fields),
             _ => parse_origins(texts).map(Value::Origins),
         }
     }
@@ -73,6 +78,7 @@ impl Kind {
             Self::Address => ListenAddress::parse(text).map(Value::Address),
             Self::RedisUrl => RedisUrl::parse(text).map(Value::RedisUrl),
             Self::Secret => parse_secret(text).map(Value::Secret),
+            Self::AppUrl => AppUrl::parse(text).map(Value::AppUrl),
             Self::File if text.is_empty() => Err("the path is empty".into()),
             Self::File => Ok(Value::File(PathBuf::from(text))),
             Self::Cpus => parse_cpus(text).map(Value::Cpus),
@@ -85,7 +91,9 @@ impl Kind {
             Self::Text => parse_text(text).map(Value::Text),
             Self::CookieName => parse_cookie_name(text).map(Value::Text),
             Self::Template => parse_template(text).map(Value::Template),
-            Self::Addresses | Self::Patterns | Self::Origins | Self::Proxies => unreachable!("a list"),
+            Self::Addresses | Self::Patterns | Self::Origins | Self::Proxies | Self::Fields => {
+                unreachable!("a list")
+            }
         }
     }
 }
@@ -184,6 +192,53 @@ pub fn parse_pattern(text: &str) -> Result<Pattern, String> {
             "no channel name has control characters, so this would never match".into()
         }
     })
+}
+
+/// The name of a field of the client's request that may be sent along.
+fn parse_field(text: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_token) {
+        return Err("the name of a header field, as in authorization".into());
+    }
+    let name = text.to_ascii_lowercase();
+    match &*name {
+        "cookie" => Err("Cookie is always sent; leave it out".into()),
+        name if OWN_FIELDS.contains(&name) => {
+            Err("courier writes this field itself, since it is about its own exchange with the application"
+                .into())
+        }
+        _ => Ok(name),
+    }
+}
+
+/// Fields about one exchange or connection: not the client's, but courier's own.
+const OWN_FIELDS: [&str; 16] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-courier-signature",
+];
+
+fn without_repeats(names: Vec<String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    for name in names {
+        if !kept.contains(&name) {
+            kept.push(name);
+        }
+    }
+    kept
 }
 
 fn parse_origins(texts: &[String]) -> Result<AllowedOrigins, BadValue> {

@@ -7,6 +7,7 @@
 //! `memory` says how much there is.
 
 pub mod admin;
+pub mod app;
 pub mod dialer;
 pub mod doorbell;
 pub mod files;

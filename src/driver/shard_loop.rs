@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::access::{Endpoint, EndpointIndex};
+use crate::base::asked::AskOutcome;
 use crate::base::counters::ShardCounters;
-use crate::base::limits::DELIVERIES_PER_TURN;
+use crate::base::limits::{CALLBACK_BREAKER_PAUSE, DELIVERIES_PER_TURN};
 use crate::base::queue::{Control, Delivery, ShardIndex};
 use crate::base::socket::{Arrival, Listener};
 use crate::base::time::Time;
 use crate::driver::admin::{AdminPages, slow};
+use crate::driver::app::Apps;
 use crate::driver::doorbell::Doorbell;
 use crate::driver::keys::KeyBoard;
 use crate::driver::orders::{Order, Orders, Report};
@@ -23,6 +26,7 @@ use crate::driver::survey::{Found, SlowReader, Survey, Waiting};
 use crate::driver::sys::{memory, peer, time};
 use crate::driver::uring::{End, Event, Ring};
 use crate::protocol::admin::{AdminPage, SLOW_MAX};
+use crate::protocol::site::Site;
 use crate::shard::Shard;
 use crate::shard::input::{Input, Notice, Output, Send, Unsent};
 
@@ -46,12 +50,17 @@ pub struct ShardParts {
     pub reports: mpsc::Sender<Report>,
     /// What comes in on each of the ring's listeners, in their order.
     pub listeners: Vec<Listener>,
+    /// The applications that the machine asks, the most connections that are kept to one, the longest answer.
+    pub site: Arc<Site>,
+    pub kept_connections: usize,
+    pub answer_bytes: usize,
 }
 
 #[derive(Debug)]
 pub struct ShardLoop {
     parts: ShardParts,
     ring: Ring,
+    apps: Apps,
     volley: Vec<Send>,
     unsent: Vec<Unsent>,
     /// True from a control that came back until the next tick: those behind it come back too, in order.
@@ -73,9 +82,13 @@ pub struct ShardLoop {
 impl ShardLoop {
     /// `ring` has been given its listeners.
     pub fn new(parts: ShardParts, ring: Ring) -> Self {
+        let doorbell = Arc::clone(&parts.doorbell);
+        let endpoints = parts.site.gate.endpoints();
+        let apps = Apps::new(endpoints, parts.kept_connections, parts.answer_bytes, doorbell);
         Self {
             parts,
             ring,
+            apps,
             volley: Vec::new(),
             unsent: Vec::new(),
             controls_blocked: false,
@@ -130,6 +143,7 @@ impl ShardLoop {
             self.event(now, event);
         }
         is_busy |= self.take_deliveries(now);
+        is_busy |= self.ask_apps(now);
         is_busy |= self.flush();
         is_busy |= self.tick(now);
         is_busy |= self.answer_surveys(now);
@@ -153,6 +167,15 @@ impl ShardLoop {
                 let arrival = Arrival { listener: self.parts.listeners[listener], peer };
                 shard.handle(now, Input::Accepted { slot, arrival });
             }
+            Event::Received { socket, chunk } if self.apps.owns(socket.slot) => {
+                let bytes = self.ring.bytes(&chunk).to_vec();
+                self.ring.give_back(chunk);
+                self.apps.received(&mut self.ring, now, socket, &bytes);
+            }
+            Event::HungUp { socket, .. } if self.apps.owns(socket.slot) => {
+                self.apps.hung_up(&mut self.ring, now, socket);
+            }
+            Event::Writable { socket } if self.apps.owns(socket.slot) => self.apps.writable(socket),
             Event::Received { socket, chunk } => {
                 shard.handle(now, Input::Received { socket, bytes: self.ring.bytes(&chunk) });
                 self.ring.give_back(chunk);
@@ -177,6 +200,18 @@ impl ShardLoop {
             self.carry_out(now);
         }
         true
+    }
+
+    /// Sends questions, and takes what applications have answered.
+    fn ask_apps(&mut self, now: Time) -> bool {
+        let mut is_busy = self.apps.take_names(&mut self.ring, now);
+        is_busy |= self.apps.send(&mut self.ring);
+        while let Some((question, reply)) = self.apps.next_reply() {
+            is_busy = true;
+            self.parts.shard.handle(now, Input::AppReplied { question, reply });
+            self.carry_out(now);
+        }
+        is_busy
     }
 
     /// One volley.
@@ -204,7 +239,7 @@ impl ShardLoop {
             self.parts.shard.handle(now, Input::Tick);
             self.carry_out(now);
         }
-        is_due
+        is_due | self.apps.close_idle(&mut self.ring, now)
     }
 
     /// Says who reads slowly if that is asked, and passes on what all shards have said.
@@ -255,13 +290,17 @@ impl ShardLoop {
                 "as many connections came as limits.accept_rate says: others wait to be accepted"
             );
         });
-        let Self { parts, ring, draining, waiting, .. } = self;
-        let deadline = parts.shard.next_deadline();
+        let Self { parts, ring, apps, draining, waiting, .. } = self;
+        let deadlines = [parts.shard.next_deadline(), apps.next_deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
         let has_something = || {
             let has_order = parts.orders.present() > if *draining { Order::Drain } else { Order::Work };
             let has_survey =
                 parts.survey.question(parts.index).is_some() || waiting.has_answer(&parts.survey);
-            has_order || has_survey || (!parts.queue.is_empty() && parts.shard.takes_delivery())
+            has_order
+                || has_survey
+                || apps.has_name()
+                || (!parts.queue.is_empty() && parts.shard.takes_delivery())
         };
         parts.doorbell.rest(ring, now, deadline, has_something).await;
     }
@@ -281,6 +320,14 @@ impl ShardLoop {
                 Output::AskAdmin { socket, page } => {
                     let answer = self.parts.pages.answer(now, page);
                     self.parts.shard.handle(now, Input::AdminAnswer { socket, answer });
+                }
+                Output::Ask { question, endpoint, request } => {
+                    self.apps.ask(&mut self.ring, now, question, endpoint, request)
+                }
+                Output::StopAsking { question } => self.apps.stop(&mut self.ring, question),
+                Output::AppUnavailable { endpoint, last } => self.warn_of_app(endpoint, last),
+                Output::AppBack { endpoint } => {
+                    tracing::info!(shard = self.parts.index.0, application = %self.endpoint(endpoint), "the application answers again");
                 }
                 Output::GiveBackMemory => memory::give_back(),
                 Output::Notice(notice) => self.warn(now, notice),
@@ -322,6 +369,20 @@ impl ShardLoop {
                 "no room for streams of further channels: as many as limits.channels_per_shard says are subscribed to"
             ),
         }
+    }
+
+    fn warn_of_app(&self, endpoint: EndpointIndex, last: AskOutcome) {
+        tracing::warn!(
+            shard = self.parts.index.0,
+            application = %self.endpoint(endpoint),
+            failure = last.name(),
+            "the application fails and is asked again in {:?}; until then clients are told to come back later",
+            CALLBACK_BREAKER_PAUSE
+        );
+    }
+
+    fn endpoint(&self, endpoint: EndpointIndex) -> &Endpoint {
+        self.parts.site.gate.endpoint(endpoint)
     }
 
     fn control(&mut self, now: Time, control: Control) {

@@ -12,6 +12,7 @@ pub mod admin;
 mod answer;
 mod batch;
 mod cors;
+pub mod inquiry;
 pub mod publish;
 pub mod site;
 pub mod sse;

@@ -229,6 +229,8 @@ fn granted<'a>(
 ) -> Result<Publisher, Answer> {
     match site.gate.decide(Right::Publish, channels, credentials, now) {
         Verdict::Granted(grant) => Ok(Publisher::Client { grant, peer: credentials.client }),
+        // The configuration takes no way of publishing that asks.
+        Verdict::Ask(_) => Err(exchange.refuse(Refusal::ChannelNotOpen)),
         Verdict::Refused(refusal) => Err(exchange.refuse(refusal)),
     }
 }
@@ -282,6 +284,8 @@ fn read_batch(
                 cookies: cookies.iter().map(Vec::as_slice).collect(),
                 cookies_withheld: *cookies_withheld,
                 query,
+                // No way of publishing looks at further fields.
+                fields: &[],
                 client: *client,
             };
             granted(site, channels(), &credentials, now, exchange)?
@@ -294,7 +298,7 @@ fn read_batch(
 
 impl Shown {
     fn of(credentials: &Credentials<'_>) -> Self {
-        let Credentials { authorization, cookies, cookies_withheld, query, client } = credentials;
+        let Credentials { authorization, cookies, cookies_withheld, query, client, .. } = credentials;
         Self::Credentials {
             authorization: authorization.map(<[u8]>::to_vec),
             cookies: cookies.iter().map(|line| line.to_vec()).collect(),

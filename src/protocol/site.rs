@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::access::{AllowedOrigins, Credentials, Gate, Grant, Proxies, Right, Verdict};
+use crate::access::{AllowedOrigins, Credentials, Gate, Grant, Proxies, Questions, Right, Verdict};
 use crate::base::channel::{ChannelMode, ChannelName};
 use crate::base::peer::Peer;
 use crate::base::position::{Epoch, Start};
-use crate::base::refusal::{After, Refusal};
+use crate::base::refusal::Refusal;
 use crate::base::secret::Secret;
 use crate::base::socket::{Arrival, Listener};
 use crate::base::time::UnixTime;
@@ -20,6 +20,7 @@ use crate::protocol::WireFormat;
 use crate::protocol::admin::{AdminPage, SLOW_DEFAULT, SLOW_MAX};
 use crate::protocol::answer::{Exchange, Reply};
 use crate::protocol::cors;
+use crate::protocol::inquiry::{Inquiry, Wanted};
 use crate::protocol::publish::{self, PublishRequest};
 use crate::wire::http::{Head, Method};
 use crate::wire::url;
@@ -58,6 +59,8 @@ pub enum Decision {
     Answer(Answer),
     /// Read the body, publish, send the answer that the request makes of the outcome.
     Publish(PublishRequest),
+    /// Ask the application, then go on as the inquiry says.
+    Ask(Box<Inquiry>),
     /// Have the page rendered, send the answer that the request makes of it.
     Admin(AdminRequest),
 }
@@ -126,9 +129,20 @@ impl Site {
         match &*head.path {
             EVENTS => match head.method {
                 Method::Get | Method::Head => match self.open(head, &credentials, epoch, now, &exchange) {
-                    Ok(opening) if head.method == Method::Get => Decision::Stream(opening),
-                    Ok(opening) => {
-                        Decision::Answer(Answer { bytes: opening.head, after: After::Close, refusal: None })
+                    Ok((opening, questions)) => {
+                        let wanted = match head.method {
+                            Method::Get => Wanted::Stream(opening),
+                            _ => Wanted::Head(opening),
+                        };
+                        match questions {
+                            Some(questions) => Decision::Ask(Box::new(Inquiry::new(
+                                questions,
+                                wanted,
+                                &credentials,
+                                exchange,
+                            ))),
+                            None => wanted.get(),
+                        }
                     }
                     Err(refusal) => Decision::Answer(exchange.refuse(refusal)),
                 },
@@ -190,7 +204,7 @@ impl Site {
         self.try_out || self.gate.rules.rows().iter().any(|rule| !rule.publish.ways().is_empty())
     }
 
-    /// Whether a stream may begin, after all checks.
+    /// A stream that may begin after all checks, if the application, should it be asked, says so too.
     fn open(
         &self,
         head: &Head<'_>,
@@ -198,7 +212,7 @@ impl Site {
         epoch: Epoch,
         now: UnixTime,
         exchange: &Exchange,
-    ) -> Result<Opening, Refusal> {
+    ) -> Result<(Opening, Option<Questions>), Refusal> {
         if !cors::is_allowed(&self.origins, head) {
             return Err(Refusal::OriginNotAllowed);
         }
@@ -206,15 +220,17 @@ impl Site {
             return Err(Refusal::NotAcceptable);
         }
         let parameters = Parameters::read(head, epoch, self.channels_per_connection)?;
-        let grant = match self.gate.decide(Right::Subscribe, &parameters.names, credentials, now) {
-            Verdict::Granted(grant) => grant,
+        let verdict = self.gate.decide(Right::Subscribe, &parameters.names, credentials, now);
+        let (grant, questions) = match verdict {
+            Verdict::Granted(grant) => (grant, None),
+            Verdict::Ask(questions) => (questions.granted.clone(), Some(questions)),
             Verdict::Refused(refusal) => return Err(refusal),
         };
         let mode = |name: ChannelName| {
             let mode = self.gate.rules.mode(&name);
             (name, mode)
         };
-        Ok(Opening {
+        let opening = Opening {
             channels: parameters.names.into_iter().map(mode).collect(),
             format: parameters.format,
             start: parameters.start,
@@ -226,18 +242,20 @@ impl Site {
                 Shedding::Retry => None,
                 Shedding::Unavailable => Some(Box::new(Busy(exchange.clone()))),
             },
-        })
+        };
+        Ok((opening, questions))
     }
 
     /// What the request shows to get in.
     fn credentials<'a>(&self, peer: Peer, head: &Head<'a>) -> Credentials<'a> {
-        let Head { authorization, query, ref cookies, .. } = *head;
+        let Head { authorization, query, fields, ref cookies, .. } = *head;
         let is_trusted = cookies.is_empty() || cors::may_use_cookies(&self.origins, head);
         Credentials {
             authorization,
             cookies: if is_trusted { cookies.clone() } else { SmallVec::new() },
             cookies_withheld: !is_trusted,
             query,
+            fields,
             client: self.proxies.client(peer, head),
         }
     }

@@ -21,7 +21,10 @@ use crate::shard::ShardOptions;
 
 pub(super) fn site(config: &Config) -> Site {
     Site {
-        gate: Gate { rules: Rules::new(config.rules.clone()), keys: Arc::new(config.keys.clone()) },
+        gate: Gate {
+            keys: Arc::new(config.keys.clone()),
+            ..Gate::new(Rules::new(config.rules.clone())).asking(config.endpoints.clone())
+        },
         origins: config.allowed_origins.clone(),
         allow_credentials: config.allow_credentials,
         proxies: config.proxies.clone(),
@@ -53,6 +56,7 @@ pub(super) fn shard(
         lifetime: config.lifetime,
         // The other half is for those who take their last words slowly.
         drain_window: config.drain_timeout / 2,
+        callback_timeout: config.callback_timeout,
         counters: Arc::clone(counters),
         census: Arc::clone(census),
         seed: random.word(),

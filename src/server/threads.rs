@@ -96,10 +96,11 @@ impl Threads {
             AdminPages::new(counters.clone(), reader_counters.clone(), "io_uring", Some(dropped_log_lines))
                 .with_keys(Arc::clone(&keys));
         let doorbells = (0..=shards).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>();
-        let slots = shard_ring(&config.limits, descriptors.soft).slots;
+        let spare = shard_spare(config);
+        let slots = shard_ring(&config.limits, spare, descriptors.soft).slots;
         let mut threads = Self {
             placement,
-            connections_per_shard: connections(&config.limits, slots),
+            connections_per_shard: connections(&config.limits, spare, slots),
             orders: Arc::default(),
             doorbells: doorbells.map_err(system("eventfd"))?,
             counters,
@@ -142,7 +143,7 @@ impl Threads {
             let random = &mut start.random;
             let mut options =
                 machines::shard(start.config, index, start.epoch, &site, counters, &census, random);
-            let ring = shard_ring(&start.config.limits, start.descriptors);
+            let ring = shard_ring(&start.config.limits, shard_spare(start.config), start.descriptors);
             options.limits.connections_per_shard = self.connections_per_shard;
             let parts = ShardParts {
                 index,
@@ -158,6 +159,9 @@ impl Threads {
                 keys: Arc::clone(&self.keys),
                 reports: start.reports.clone(),
                 listeners: self.listening.kinds(),
+                site: Arc::clone(&site),
+                kept_connections: start.config.limits.callback_in_flight,
+                answer_bytes: start.config.limits.callback_answer_bytes,
             };
             let sockets = self.listening.take_shard();
             let thread = Thread {
@@ -381,9 +385,16 @@ fn run_reader(thread: &Thread, parts: ReaderParts, options: RingOptions, sockets
     }
 }
 
+/// Slots beside those of clients: for those who are told that there are too many, for the admin side, and for connections
+/// to applications, those that are kept and those under way.
+fn shard_spare(config: &Config) -> usize {
+    let to_applications = config.endpoints.len().min(1) * 2 * config.limits.callback_in_flight;
+    CONNECTIONS_SPARE + to_applications
+}
+
 /// Clients send little and often at once: many small buffers.
-fn shard_ring(limits: &Limits, descriptors: u64) -> RingOptions {
-    let wanted = limits.connections_per_shard + CONNECTIONS_SPARE;
+fn shard_ring(limits: &Limits, spare: usize, descriptors: u64) -> RingOptions {
+    let wanted = limits.connections_per_shard + spare;
     RingOptions { slots: slots(wanted, descriptors), buffers: 256, buffer_bytes: 4_096 }
 }
 
@@ -401,9 +412,9 @@ fn slots(wanted: usize, descriptors: u64) -> u32 {
 
 /// How many connections a table of so many slots has room for, with some to spare: where there are fewer slots than
 /// were wished for, a part of them.
-fn connections(limits: &Limits, slots: u32) -> usize {
+fn connections(limits: &Limits, spare: usize, slots: u32) -> usize {
     let slots = slots as usize;
-    limits.connections_per_shard.min(slots - CONNECTIONS_SPARE.min(slots / 2))
+    limits.connections_per_shard.min(slots - spare.min(slots / 2))
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {

@@ -60,16 +60,7 @@ impl Shard {
 
     /// Whether a stream may begin on this connection. If so, it counts for its user until its grant is forgotten.
     pub(super) fn admit(&mut self, slot: Slot, opening: &Opening) -> Result<(), Disconnect> {
-        if self.is_draining() {
-            return Err(Disconnect::Drain);
-        }
-        // Connections in progress count, this one among them.
-        if self.connections > self.limits.connections_per_shard as u64 {
-            return self.full(Notice::ShardFull, Disconnect::ConnectionLimit);
-        }
-        if self.census.connections() > self.limits.connections {
-            return self.full(Notice::ProcessFull, Disconnect::ConnectionLimit);
-        }
+        self.has_place()?;
         self.admit_from(slot, opening.client)?;
         let new = opening.channels.iter().filter(|(name, _)| !self.hub.has_channel(name)).count();
         if self.hub.channel_count() + new > self.limits.channels_per_shard {
@@ -84,6 +75,21 @@ impl Shard {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether any stream may begin: nobody is asked about one that could not.
+    pub(super) fn has_place(&mut self) -> Result<(), Disconnect> {
+        if self.is_draining() {
+            return Err(Disconnect::Drain);
+        }
+        // Connections in progress count, this one among them.
+        if self.connections > self.limits.connections_per_shard as u64 {
+            return self.full(Notice::ShardFull, Disconnect::ConnectionLimit);
+        }
+        if self.census.connections() > self.limits.connections {
+            return self.full(Notice::ProcessFull, Disconnect::ConnectionLimit);
+        }
+        Ok(())
     }
 
     /// Who came when its address had too many may stay if others have gone since. Whoever came through a proxy counts from

@@ -110,13 +110,16 @@ impl Shard {
         }
     }
 
-    /// A connection on which nobody waits for an answer ends; a request that is under way is answered first.
+    /// A connection on which nobody waits for an answer ends, and so does one for which the application was asked: it would
+    /// be told the same. Any other request that is under way is answered first.
     fn end_idle_connections(&mut self) {
         for slot in (0..self.rows.len()).map(|row| Slot(small(row))) {
-            if let State::Request(request) = self.rows[slot.index()].state
-                && self.is_between_requests(request)
-            {
-                self.end_after_tail(slot, Disconnect::Drain);
+            if let State::Request(request) = self.rows[slot.index()].state {
+                if self.is_between_requests(request) {
+                    self.end_after_tail(slot, Disconnect::Drain);
+                } else {
+                    self.shed_awaiting(slot);
+                }
             }
         }
     }

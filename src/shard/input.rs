@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::access::EndpointIndex;
 use crate::access::keys::KeyRing;
+use crate::base::asked::AskOutcome;
 use crate::base::peer::Network;
 use crate::base::queue::{Control, Delivery};
 use crate::base::slab::Key;
@@ -34,6 +36,8 @@ pub enum Input<'a> {
     ControlReturned(Control),
     /// The answer to [`Output::AskAdmin`].
     AdminAnswer { socket: SocketKey, answer: AdminAnswer },
+    /// What became of a question ([`Output::Ask`]): an answer, whatever it says, or a failure. At most once for each.
+    AppReplied { question: Key, reply: Result<AppReply, AskOutcome> },
     /// What the calendar says now. Comes before everything else, and again every second or so while there is something
     /// to do: the calendar may jump.
     Calendar(UnixTime),
@@ -61,6 +65,14 @@ pub enum Output {
     Control(Control),
     /// Render an admin page and answer with [`Input::AdminAnswer`].
     AskAdmin { socket: SocketKey, page: AdminPage },
+    /// Send this request to the application, and tell of what comes with [`Input::AppReplied`].
+    Ask { question: Key, endpoint: EndpointIndex, request: Vec<u8> },
+    /// The answer is not wanted any more; none is to be told of.
+    StopAsking { question: Key },
+    /// An application has failed again and again, the last time so, and is not asked for a while.
+    AppUnavailable { endpoint: EndpointIndex, last: AskOutcome },
+    /// It answers again.
+    AppBack { endpoint: EndpointIndex },
     /// A burst is over, and what it needed is free: it can go back to the system.
     GiveBackMemory,
     /// A thing the operator should know, at most once a minute for each kind.
@@ -113,6 +125,13 @@ pub struct AdminAnswer {
     pub status: u16,
     pub content_type: &'static str,
     pub body: Bytes,
+}
+
+/// What an application answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppReply {
+    pub status: u16,
+    pub body: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,8 @@
 //! messages coalesce.
 
 mod admission;
+mod asking;
+mod asks;
 mod burst;
 mod connection;
 mod dismissals;
@@ -45,6 +47,7 @@ use crate::hub::{Bounds, FORMATS_MAX, Hub, SubscriptionIndex};
 use crate::protocol::site::Site;
 use crate::protocol::{Event, GapNotice, WireFormat};
 
+use asking::Asking;
 use burst::Burst;
 use dismissals::Dismissals;
 use drain::Drain;
@@ -71,6 +74,8 @@ pub struct ShardOptions {
     pub lifetime: Duration,
     /// Over how long the ends of streams are spread when the shard stops.
     pub drain_window: Duration,
+    /// How long the application may take to say whether a client is let in.
+    pub callback_timeout: Duration,
     pub counters: Arc<ShardCounters>,
     /// The same for all shards.
     pub census: Arc<Census>,
@@ -101,6 +106,7 @@ pub struct Shard {
     joins: Slab<Join>,
     grants: Grants,
     dismissals: Dismissals,
+    asking: Asking,
     tails: Tails,
     /// Streams that end and are owed more than one send: up to where, as it was when they began to.
     last_owed: BTreeMap<Slot, Position>,
@@ -141,26 +147,22 @@ const CONTROL_RETRY: Duration = Duration::from_millis(1);
 
 impl Shard {
     pub fn new(options: ShardOptions) -> Self {
-        let ShardOptions {
-            index,
-            epoch,
-            site,
-            limits,
-            heartbeat,
-            lifetime,
-            drain_window,
-            counters,
-            census,
-            seed,
-        } = options;
+        let ShardOptions { index, epoch, site, limits, heartbeat, lifetime, .. } = options;
+        let ShardOptions { drain_window, callback_timeout, counters, census, seed, .. } = options;
+        let mut random = Random::new(seed);
+        // Slots of connections to applications may lie between those of clients.
+        let to_applications = site.gate.endpoints().len().min(1) * 2 * limits.callback_in_flight;
+        let asking = Asking::new(site.gate.endpoints().len(), callback_timeout, &limits, &mut random);
         Self {
             index,
             epoch,
             site,
             counters,
             census,
-            random: Random::new(seed),
-            rows: Vec::with_capacity(limits.connections_per_shard + limits::CONNECTIONS_SPARE),
+            random,
+            rows: Vec::with_capacity(
+                limits.connections_per_shard + limits::CONNECTIONS_SPARE + to_applications,
+            ),
             connections: 0,
             opened: 0,
             hub: Hub::new(Bounds {
@@ -174,6 +176,7 @@ impl Shard {
             joins: Slab::default(),
             grants: Grants::default(),
             dismissals: Dismissals::default(),
+            asking,
             tails: Tails::default(),
             last_owed: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -217,6 +220,7 @@ impl Shard {
             }
             Input::AdminAnswer { socket, answer } => self.admin_answer(socket, &answer),
             Input::Keys(ring) => Arc::make_mut(&mut self.site).gate.keys = ring,
+            Input::AppReplied { question, reply } => self.app_replied(question, reply),
             Input::Calendar(unix) => self.wall_clock = WallClock { at: now, unix },
             Input::Tick => self.tick(),
             Input::Drain => self.begin_drain(),
@@ -253,6 +257,7 @@ impl Shard {
             self.drain.deadline(),
             self.grants.next(self.wall_clock, self.now),
             self.dismissals.next(self.wall_clock, self.now),
+            self.asking.next_deadline(),
             self.returned_until,
         ];
         deadlines.into_iter().flatten().min()
@@ -273,15 +278,15 @@ impl Shard {
         self.connections
     }
 
-    /// What is kept beside rows and logs: requests, joins, grants, bytes of bodies and tails, subscriptions. Zero when everybody
-    /// has gone.
+    /// What is kept beside rows and logs: requests, who waits for the application, joins, grants, bytes of bodies and
+    /// tails, subscriptions. Zero when everybody has gone.
     pub fn leftovers(&self) -> usize {
         let slabs = self.requests.len()
             + self.joins.len()
             + self.grants.len()
             + self.hub.subscription_count()
             + self.last_owed.len();
-        slabs + self.body_bytes + self.tails.bytes()
+        slabs + self.asking.waiters() + self.body_bytes + self.tails.bytes()
     }
 
     /// Streams that wait for the reader's answer for one of their channels or more.
@@ -374,6 +379,7 @@ impl Shard {
         self.drain_sweep();
         self.end_expired();
         self.end_dismissals();
+        self.end_overdue_questions();
         if self.returned_until.is_some_and(|until| until <= now) {
             self.returned_until = None;
             self.outputs.extend(self.returned.drain(..).map(Output::Control));

@@ -18,6 +18,7 @@ use crate::protocol::site::{AdminRequest, Answer, Decision};
 use crate::wire::http::{self, HeadBounds, HeadError};
 
 use super::Shard;
+use super::asks::Awaited;
 use super::input::{AdminAnswer, Notice, Output};
 use super::publishers::Client;
 use super::row::{Flags, NO_TAIL, State};
@@ -30,14 +31,14 @@ pub(super) struct Request {
     scanned: usize,
     /// When this head, or the pause before it, began.
     since: Time,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// True exactly while the deadlines have an entry of this kind for the connection: one, however many requests.
     has_head_deadline: bool,
     has_idle_deadline: bool,
 }
 
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// Nothing of the next head has come.
     Idle,
     Head,
@@ -45,10 +46,12 @@ enum Phase {
     /// The reader or the driver has been asked.
     AwaitPublished(PendingAnswer),
     AwaitAdmin(AdminRequest),
+    /// The application has been asked whether the client is let in.
+    AwaitGrant(Box<Awaited>),
 }
 
 /// What a look at the buffer gave.
-enum Step {
+pub(super) enum Step {
     /// More bytes are needed, or an answer.
     Wait,
     /// The next request may lie in the buffer.
@@ -100,7 +103,7 @@ impl Shard {
             let step = match &self.requests.at(request).phase {
                 Phase::Idle | Phase::Head => self.read_head(slot, request),
                 Phase::Body(_) => self.read_body(slot, request),
-                Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => Step::Wait,
+                Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) | Phase::AwaitGrant(_) => Step::Wait,
             };
             match step {
                 Step::Next => {}
@@ -115,9 +118,11 @@ impl Shard {
         let entry = self.requests.at(request);
         let bound = match &entry.phase {
             Phase::Body(publish) => publish.length,
-            Phase::Idle | Phase::Head | Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => {
-                self.limits.head_bytes
-            }
+            Phase::Idle
+            | Phase::Head
+            | Phase::AwaitPublished(_)
+            | Phase::AwaitAdmin(_)
+            | Phase::AwaitGrant(_) => self.limits.head_bytes,
         };
         if entry.buffer.len() > bound + BUFFER_SLACK {
             self.disconnect(slot, Disconnect::BadRequest);
@@ -157,6 +162,11 @@ impl Shard {
         };
         entry.buffer.drain(..used);
         entry.scanned = 0;
+        self.carry_out(slot, request, decision)
+    }
+
+    /// Does with a request what was decided.
+    pub(super) fn carry_out(&mut self, slot: Slot, request: u32, decision: Decision) -> Step {
         match decision {
             Decision::Answer(answer) => self.answer(slot, answer),
             Decision::Stream(opening) => {
@@ -177,6 +187,7 @@ impl Shard {
                 }
                 Step::Next
             }
+            Decision::Ask(inquiry) => self.inquire(slot, request, inquiry),
             Decision::Admin(admin) => {
                 let page = admin.page;
                 self.requests.at_mut(request).phase = Phase::AwaitAdmin(admin);
@@ -269,7 +280,7 @@ impl Shard {
     }
 
     /// Hands over a complete answer, and either ends the connection behind it or goes on with the next request.
-    fn answer(&mut self, slot: Slot, answer: Answer) -> Step {
+    pub(super) fn answer(&mut self, slot: Slot, answer: Answer) -> Step {
         if let Some(refusal) = answer.refusal {
             self.counters.refusal(refusal);
         }
@@ -324,7 +335,7 @@ impl Shard {
                 let answer = self.site.refuse(entry.arrival.listener, Refusal::HeadTimeout);
                 self.answer(socket.slot, answer);
             }
-            Phase::Idle | Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => {}
+            Phase::Idle | Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) | Phase::AwaitGrant(_) => {}
         }
     }
 
@@ -350,15 +361,22 @@ impl Shard {
         }
     }
 
-    /// Whether the reader or the driver has been asked for an answer to this request.
+    /// Whether somebody else has been asked for an answer to this request, which its client waits for although it has
+    /// nothing more to say.
     pub(super) fn is_answer_awaited(&self, request: u32) -> bool {
-        matches!(self.requests.at(request).phase, Phase::AwaitPublished(_) | Phase::AwaitAdmin(_))
+        match &self.requests.at(request).phase {
+            Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => true,
+            Phase::AwaitGrant(awaited) => !awaited.inquiry.is_for_stream(),
+            Phase::Idle | Phase::Head | Phase::Body(_) => false,
+        }
     }
 
     pub(super) fn drop_request(&mut self, request: u32) {
         let entry = self.requests.remove(self.requests.key_at(request)).expect("the row holds the request");
-        if let Phase::Body(_) = entry.phase {
-            self.body_bytes -= entry.buffer.len();
+        match &entry.phase {
+            Phase::Body(_) => self.body_bytes -= entry.buffer.len(),
+            Phase::AwaitGrant(awaited) => self.forget_awaited(awaited),
+            Phase::Idle | Phase::Head | Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => {}
         }
         // Each of these deadlines is of a request: with the last one there is nothing to wake up for.
         if self.requests.is_empty() {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::access::jwt::{Claims, Header, Parts};
-use crate::access::{Account, Credentials, Gate, Right, Rules, Verdict};
+use crate::access::{Account, Credentials, Denial, Gate, Right, Rules, Verdict};
 use crate::base::limits::KEY_FILE_BYTES;
 use crate::base::time::UnixTime;
 use crate::config::{ExplainCommand, rows};
@@ -34,7 +34,8 @@ pub fn run(command: &ExplainCommand) -> ExitCode {
 /// What to print, and whether the request is let in.
 pub fn explain(command: &ExplainCommand, shown: Option<&str>, now: UnixTime) -> (String, bool) {
     let ExplainCommand { config, channels, right, .. } = command;
-    let gate = Gate { rules: Rules::new(config.rules.clone()), keys: Arc::new(config.keys.clone()) };
+    let gate = Gate::new(Rules::new(config.rules.clone())).asking(config.endpoints.clone());
+    let gate = Gate { keys: Arc::new(config.keys.clone()), ..gate };
     let bearer;
     let mut credentials = Credentials::default();
     match shown {
@@ -68,6 +69,12 @@ pub fn explain(command: &ExplainCommand, shown: Option<&str>, now: UnixTime) -> 
             let _ = writeln!(text, "granted: may {verb}, as {user}, {end}");
             (text, true)
         }
+        Verdict::Ask(asked) => {
+            for question in asked.questions {
+                let _ = writeln!(text, "asks: {} decides", gate.endpoint(question.endpoint));
+            }
+            (text, false)
+        }
         Verdict::Refused(refusal) => {
             let _ = writeln!(text, "refused: {} {}", refusal.status(), refusal.code());
             (text, false)
@@ -89,6 +96,7 @@ fn tell(account: &Account<'_>, command: &ExplainCommand, now: UnixTime, text: &m
     for (way, said) in &account.tried {
         let word = rows::way_word(*way);
         let _ = match said {
+            Err(denial @ Denial::Asks) => writeln!(text, "  {word}: {}", denial.reason()),
             Err(denial) => writeln!(text, "  {word}: no, {}", denial.reason()),
             Ok(grant) => {
                 let user = grant.user.as_ref().map_or_else(String::new, |user| format!(", user {user}"));

@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
+use crate::base::asked::AskOutcome;
 use crate::base::counters::{Cells, Kind, ReaderCells, ShardCells, ShardCounters};
 use crate::base::disconnect::Disconnect;
 use crate::base::histogram::BOUNDS_NANOS;
@@ -67,6 +68,7 @@ enum Source {
     Disconnects,
     Refusals,
     Gaps,
+    Questions,
     DeliveryLag,
     DroppedLogLines,
     Keys(fn(&KeyBoard) -> &AtomicU64),
@@ -139,6 +141,12 @@ pub(super) fn families() -> Vec<Family> {
             Source::Gaps,
         ),
         own(
+            "courier_callback_questions",
+            "Questions that an application was asked, by what became of them.",
+            Shape::Counter,
+            Source::Questions,
+        ),
+        own(
             "courier_delivery_lag_seconds",
             "From receiving a message to handing it to the sockets: one sample for each flush of a channel.",
             Shape::Histogram,
@@ -192,6 +200,7 @@ impl Family {
             Source::Shards { by_protocol: true, .. } => &["protocol"],
             Source::QueueBytes => &["shard"],
             Source::Disconnects | Source::Refusals | Source::Gaps => &["reason"],
+            Source::Questions => &["outcome"],
             Source::Shards { by_protocol: false, .. }
             | Source::Reader { .. }
             | Source::ReaderSeconds { .. }
@@ -308,13 +317,20 @@ impl Scrape {
                 self.shards.iter().enumerate().map(sample).collect()
             }
             Source::Disconnects => {
-                self.by_reason(Disconnect::ALL.iter().map(|reason| reason.name()), |shard| &shard.disconnects)
+                let names = Disconnect::ALL.iter().map(|reason| reason.name());
+                self.by_label("reason", names, |shard| &shard.disconnects)
             }
             Source::Refusals => {
-                self.by_reason(Refusal::ALL.iter().map(|reason| reason.code()), |shard| &shard.refusals)
+                let names = Refusal::ALL.iter().map(|reason| reason.code());
+                self.by_label("reason", names, |shard| &shard.refusals)
             }
             Source::Gaps => {
-                self.by_reason(GapReason::ALL.iter().map(|reason| reason.name()), |shard| &shard.gaps)
+                let names = GapReason::ALL.iter().map(|reason| reason.name());
+                self.by_label("reason", names, |shard| &shard.gaps)
+            }
+            Source::Questions => {
+                let names = AskOutcome::ALL.iter().map(|outcome| outcome.name());
+                self.by_label("outcome", names, |shard| &shard.questions)
             }
             Source::DroppedLogLines => plain(Number::Whole(self.dropped_log_lines)),
             Source::Keys(count) => {
@@ -326,15 +342,16 @@ impl Scrape {
         }
     }
 
-    fn by_reason<const COUNT: usize>(
+    fn by_label<const COUNT: usize>(
         &self,
+        label: &'static str,
         names: impl Iterator<Item = &'static str>,
         cells: impl Fn(&ShardCounters) -> &Cells<COUNT>,
     ) -> Vec<Sample> {
         let sum = |index: usize| self.shards.iter().map(|shard| cells(shard)[index].get()).sum();
         names
             .enumerate()
-            .map(|(index, name)| (vec![("reason", name.into())], Number::Whole(sum(index))))
+            .map(|(index, name)| (vec![(label, name.into())], Number::Whole(sum(index))))
             .collect()
     }
 
@@ -524,6 +541,7 @@ mod tests {
             ("courier_disconnects_total{", Disconnect::ALL.len()),
             ("courier_refusals_total{", Refusal::ALL.len()),
             ("courier_gaps_total{", GapReason::ALL.len()),
+            ("courier_callback_questions_total{", AskOutcome::ALL.len()),
             ("courier_delivery_lag_seconds_bucket{", BOUNDS_NANOS.len() + 1),
         ] {
             assert_eq!(samples.keys().filter(|name| name.starts_with(family)).count(), count, "{family}");

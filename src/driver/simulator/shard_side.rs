@@ -52,6 +52,7 @@ impl ShardSide {
             heartbeat: plan.heartbeat,
             lifetime: plan.lifetime,
             drain_window: Duration::from_secs(5),
+            callback_timeout: Duration::from_secs(3),
             counters: Arc::clone(&counters),
             census: Arc::default(),
             seed: random.word(),

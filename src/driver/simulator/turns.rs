@@ -103,6 +103,10 @@ impl World {
                     side.past_keys.push(socket);
                     self.clients[entry.client].disconnected((index, socket.slot));
                 }
+                Output::Ask { .. }
+                | Output::StopAsking { .. }
+                | Output::AppUnavailable { .. }
+                | Output::AppBack { .. } => unreachable!("no rule asks"),
                 Output::GiveBackMemory => {}
                 Output::StopListening => side.is_listening = false,
                 Output::Drained => side.is_gone = true,

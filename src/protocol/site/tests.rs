@@ -4,6 +4,7 @@ use super::*;
 use crate::access::{Access, Pattern, Rule, Rules};
 use crate::base::channel::PayloadMode;
 use crate::base::position::{Position, Seen};
+use crate::base::refusal::After;
 use crate::wire::http;
 
 const EPOCH: Epoch = Epoch(10);

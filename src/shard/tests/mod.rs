@@ -1,6 +1,7 @@
 //! The whole machine against a driver in a few lines.
 
 mod admission;
+mod asks;
 mod burst;
 mod dismissals;
 mod drain;
@@ -23,6 +24,7 @@ use crate::base::queue::{
     ChannelKey, GapReason, JoinGap, JoinOutcome, Joined, Message, PublishOutcome, Published, Reach, Read,
     Replayed, Since,
 };
+use crate::base::slab::Key;
 use crate::base::socket::{Arrival, HangUp, Listener};
 use crate::protocol::admin::AdminPage;
 use crate::protocol::site::Shedding;
@@ -38,6 +40,8 @@ struct Bench {
     /// How much more each slot's socket takes; no entry: everything.
     room: BTreeMap<u32, usize>,
     controls: Vec<Control>,
+    /// What applications have been asked and the test has not looked at.
+    asks: VecDeque<(Key, String)>,
     outputs: Vec<String>,
     sends: usize,
 }
@@ -71,6 +75,7 @@ impl Bench {
             heartbeat: Duration::ZERO,
             lifetime: Duration::ZERO,
             drain_window: Duration::ZERO,
+            callback_timeout: Duration::from_secs(3),
             counters: Arc::default(),
             census: Arc::default(),
             seed: 1,
@@ -82,6 +87,7 @@ impl Bench {
             received: BTreeMap::new(),
             room: BTreeMap::new(),
             controls: Vec::new(),
+            asks: VecDeque::new(),
             outputs: Vec::new(),
             sends: 0,
         }
@@ -96,6 +102,9 @@ impl Bench {
         while let Some(output) = self.shard.next_output() {
             match output {
                 Output::Control(control) => self.controls.push(control),
+                Output::Ask { question, request, .. } => {
+                    self.asks.push_back((question, String::from_utf8(request).unwrap()));
+                }
                 Output::Receive { .. } => {}
                 other => self.outputs.push(format!("{other:?}")),
             }

@@ -49,6 +49,8 @@ pub struct Head<'a> {
     pub forwarded: SmallVec<[&'a [u8]; 1]>,
     pub access_control_request_method: Option<&'a [u8]>,
     pub access_control_request_headers: Option<&'a [u8]>,
+    /// All field lines as they came, each with its line end; see [`values`].
+    pub fields: &'a [u8],
     /// The lines of the Accept field, in order.
     accept: SmallVec<[&'a [u8]; 2]>,
 }
@@ -209,8 +211,25 @@ fn parse_complete(bytes: &[u8], fields_max: usize) -> Result<Head<'_>, Refusal> 
         forwarded: fields.forwarded,
         access_control_request_method: fields.request_method,
         access_control_request_headers: fields.request_headers,
+        fields: behind_first_line(bytes),
         accept: fields.accept,
     })
+}
+
+/// The values of the lines of this field, in order; what [`parse`] has taken as a head has every field on one line. For
+/// fields that matter to few requests: looks at every line, each time.
+pub fn values<'a>(fields: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = fields.split(|&byte| byte == b'\n');
+    lines.filter_map(move |line| {
+        let (field, value) = line.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b":")?;
+        field.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+    })
+}
+
+fn behind_first_line(head: &[u8]) -> &[u8] {
+    let line = memchr::memchr(b'\n', head).map_or(head.len(), |at| at + 1);
+    &head[line..]
 }
 
 fn refusal_of(error: httparse::Error, bytes: &[u8]) -> Refusal {

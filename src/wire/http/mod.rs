@@ -10,6 +10,6 @@ mod head;
 mod reply;
 mod response;
 
-pub use head::{Head, HeadBounds, HeadError, Method, Version, parse, parse_from};
+pub use head::{Head, HeadBounds, HeadError, Method, Version, parse, parse_from, values};
 pub use reply::{Reply, ReplyError, ReplyReader};
 pub use response::{Connection, Response, encode, encode_stream_head, field, reason};

@@ -269,3 +269,16 @@ proptest! {
         prop_assert_eq!(parse_in_pieces(&bytes, 0..bytes.len()), whole);
     }
 }
+
+#[test]
+fn any_field_is_found_by_its_name() {
+    let bytes =
+        b"GET /a:b HTTP/1.1\r\nHost: x\r\nX-Team: red \r\nx-teams: no\r\nX-TEAM:blue\r\nEmpty:\r\n\r\n";
+    let (head, _) = parse(bytes, 1_000).unwrap().unwrap();
+    let found = |name: &str| values(head.fields, name).collect::<Vec<_>>();
+    assert_eq!(found("x-team"), [&b"red"[..], b"blue"]);
+    assert_eq!(found("empty"), [b""]);
+    for name in ["x-tea", "get /a", "absent"] {
+        assert!(found(name).is_empty(), "{name}");
+    }
+}
