@@ -46,6 +46,7 @@ fn assert_everything_was_tried(seeds: u64, total: &Summary) {
         Disconnect::ChannelLimit,
         Disconnect::Lifetime,
         Disconnect::Drain,
+        Disconnect::ApplicationUnavailable,
         Disconnect::SocketError,
     ];
     for reason in tried {
@@ -58,6 +59,8 @@ fn assert_everything_was_tried(seeds: u64, total: &Summary) {
         total.short_sends,
         total.stale_completions,
         total.stale_answers,
+        total.app_answers,
+        total.kept_out,
         total.returned_controls,
         total.leaps,
         total.drains,

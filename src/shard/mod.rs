@@ -149,17 +149,17 @@ impl Shard {
     pub fn new(options: ShardOptions) -> Self {
         let ShardOptions { index, epoch, site, limits, heartbeat, lifetime, .. } = options;
         let ShardOptions { drain_window, callback_timeout, counters, census, seed, .. } = options;
-        let mut random = Random::new(seed);
         // Slots of connections to applications may lie between those of clients.
         let to_applications = site.gate.endpoints().len().min(1) * 2 * limits.callback_in_flight;
-        let asking = Asking::new(site.gate.endpoints().len(), callback_timeout, &limits, &mut random);
+        let asking =
+            Asking::new(site.gate.endpoints().len(), callback_timeout, &limits, &mut Random::new(!seed));
         Self {
             index,
             epoch,
             site,
             counters,
             census,
-            random,
+            random: Random::new(seed),
             rows: Vec::with_capacity(
                 limits.connections_per_shard + limits::CONNECTIONS_SPARE + to_applications,
             ),

@@ -19,6 +19,10 @@ impl ShardSide {
         let cells = &self.counters.cells;
         let (logs, tails) = (cells.log_bytes.get(), cells.tail_bytes.get());
         assert_eq!(self.shard.kept_bytes() as u64, logs + tails, "the gauges are what is kept, seed {seed}");
+        let (asked, waiting) = (cells.callback_in_flight.get(), cells.callback_waiting.get());
+        assert_eq!(asked, self.questions.len() as u64, "what is under way is what was asked, seed {seed}");
+        assert!(asked <= plan.limits.callback_in_flight as u64, "{asked} questions, seed {seed}");
+        assert!(waiting <= plan.limits.callback_waiting as u64 + 1, "{waiting} wait, seed {seed}");
         let tail_bytes = plan.limits.tail_bytes as u64;
         assert!(tails <= tail_bytes, "{tails} bytes of tails, at most {tail_bytes}, seed {seed}");
         if !self.shard.has_work() {

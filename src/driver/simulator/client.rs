@@ -1,11 +1,14 @@
 //! A client: connects, says its request piece by piece, reads when it feels like it, goes away, comes back in every way
 //! that a client can ask for a stream. What it is told goes to its [`Witness`].
 
+use std::collections::BTreeSet;
+
 use crate::base::number::index;
 use crate::base::random::Random;
 use crate::base::socket::Slot;
 use crate::base::time::Time;
 
+use super::apps::{ALLOWED, FORBIDDEN};
 use super::causes::{Causes, Circumstances};
 use super::order::{Order, channel_name};
 use super::witness::{Begin, FOREIGN, Format, Witness};
@@ -22,6 +25,8 @@ pub(super) struct Client {
     channels: usize,
     /// No longer hangs up or changes its mind on its own.
     pub(super) rested: bool,
+    /// Whether the application lets it in; none: nothing is asked in its world.
+    pub(super) is_allowed: Option<bool>,
     /// Has left for good.
     pub(super) retired: bool,
 }
@@ -49,6 +54,7 @@ impl Client {
             answer: Answer::Head,
             channels,
             rested: false,
+            is_allowed: None,
             retired: false,
         }
     }
@@ -68,6 +74,15 @@ impl Client {
         }
         let begin = self.any_begin(random);
         let request = self.request(begin, random);
+        let cookie = match self.is_allowed {
+            None => None,
+            Some(true) => Some(ALLOWED),
+            Some(false) => Some(FORBIDDEN),
+        };
+        let request = match cookie {
+            None => request,
+            Some(cookie) => request.replacen("\r\n", &format!("\r\nCookie: {cookie}\r\n"), 1),
+        };
         self.witness.connects(begin, order);
         self.to_say = request.into_bytes();
         self.head.clear();
@@ -93,7 +108,21 @@ impl Client {
         self.to_say.drain(..index(most)).collect()
     }
 
-    pub(super) fn hear(&mut self, now: Time, bytes: &[u8], order: &Order, causes: &Causes, may_refuse: bool) {
+    /// `asked`: the channels about which the application is asked.
+    pub(super) fn is_kept_out(&self, asked: &BTreeSet<usize>) -> bool {
+        self.is_allowed == Some(false)
+            && self.witness.channels.iter().any(|wanted| asked.contains(&wanted.channel))
+    }
+
+    pub(super) fn hear(
+        &mut self,
+        now: Time,
+        bytes: &[u8],
+        order: &Order,
+        causes: &Causes,
+        may_refuse: bool,
+        is_kept_out: bool,
+    ) {
         let mut body = bytes;
         if self.answer == Answer::Head {
             let end = bytes.iter().position(|&byte| {
@@ -101,10 +130,13 @@ impl Client {
                 self.head.ends_with(b"\r\n\r\n")
             });
             let Some(end) = end else { return };
-            self.answer = self.judge_head(may_refuse);
+            self.answer = self.judge_head(may_refuse, is_kept_out);
             body = &bytes[end + 1..];
         }
         if self.answer == Answer::Stream {
+            // Of a stream it may be told when to come back, and nothing else.
+            let is_told = body.iter().any(|byte| !b"retry: 0123456789\n".contains(byte));
+            assert!(!is_kept_out || !is_told, "{} is let in without a grant", self.witness.name);
             let circumstances = Circumstances { age: now.since(self.connected_at) };
             self.witness.hear(body, order, causes, circumstances);
         }
@@ -121,7 +153,7 @@ impl Client {
         self.place.is_some() && self.witness.has_opened()
     }
 
-    fn judge_head(&self, may_refuse: bool) -> Answer {
+    fn judge_head(&self, may_refuse: bool, is_kept_out: bool) -> Answer {
         let head = String::from_utf8_lossy(&self.head);
         match head.split(' ').nth(1) {
             Some("200") => {
@@ -133,6 +165,7 @@ impl Client {
                 Answer::Stream
             }
             Some("408") => Answer::Refused,
+            Some("403") if is_kept_out => Answer::Refused,
             Some("503") if may_refuse => Answer::Refused,
             _ => panic!("{}: {head}", self.witness.name),
         }

@@ -12,6 +12,7 @@
 //!
 //! A run is a pure function of its seed: `run(seed)` repeats a failure exactly.
 
+mod apps;
 mod causes;
 mod checks;
 mod client;
@@ -37,6 +38,7 @@ use crate::base::number::index;
 use crate::base::position::Epoch;
 use crate::base::queue::{Control, GapReason, ShardIndex};
 use crate::base::random::Random;
+use crate::base::refusal::Refusal;
 use crate::base::socket::{Slot, SocketKey};
 use crate::base::time::Time;
 use crate::reader::input::Link;
@@ -70,6 +72,9 @@ pub struct Summary {
     pub returned_controls: u64,
     pub leaps: u64,
     pub drains: u64,
+    /// Questions that the application answered, in some way, and streams that it kept out.
+    pub app_answers: u64,
+    pub kept_out: u64,
     pub rings: u64,
 }
 
@@ -89,6 +94,8 @@ impl Summary {
         self.returned_controls += other.returned_controls;
         self.leaps += other.leaps;
         self.drains += other.drains;
+        self.app_answers += other.app_answers;
+        self.kept_out += other.kept_out;
         self.rings += other.rings;
     }
 }
@@ -133,15 +140,21 @@ struct World {
     controls: VecDeque<Control>,
     control_room: usize,
     clients: Vec<Client>,
+    /// The application answers, and as it should.
+    is_app_calm: bool,
+    app_random: Random,
     summary: Summary,
 }
 
+const APP_SEED: u64 = 0xa5ce_d0ff;
 const EPOCH: Epoch = Epoch(0x5eed);
 
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::new(&mut random);
+        // Of its own, so that a world in which nothing is asked is the same as if nothing could be.
+        let mut app_random = Random::new(seed ^ APP_SEED);
+        let plan = Plan::new(&mut random, &mut app_random);
         let reader_counters = Arc::new(ReaderCounters::default());
         let reader = Reader::new(ReaderOptions {
             upstream: Upstream::Redis(plan::redis_options()),
@@ -158,8 +171,11 @@ impl World {
         let shards = (0..plan.shards)
             .map(|index| ShardSide::new(ShardIndex(index), &site, &plan, &mut random))
             .collect();
-        let clients =
+        let mut clients: Vec<Client> =
             (0..plan.clients).map(|number| Client::new(seed, number, plan.channels, &mut random)).collect();
+        if !plan.asked.is_empty() {
+            clients.iter_mut().for_each(|client| client.is_allowed = Some(app_random.below(4) > 0));
+        }
         let causes = Causes {
             tight_queues: plan.tight_queues,
             tight_tails: plan.tight_tails,
@@ -187,6 +203,8 @@ impl World {
             controls: VecDeque::new(),
             control_room: plan.control_room,
             clients,
+            is_app_calm: false,
+            app_random,
             summary: Summary::default(),
             plan,
             random,
@@ -223,6 +241,10 @@ impl World {
             95..97 => self.dial(),
             97 => self.stale_completion(),
             _ => self.trouble(),
+        }
+        if !self.plan.asked.is_empty() && self.app_random.below(3) == 0 {
+            let shard = index(self.app_random.below(self.shards.len() as u64));
+            self.app_moves(shard);
         }
     }
 
@@ -348,6 +370,7 @@ impl World {
         }
         for side in &self.shards {
             summary.rings += side.thread.rings;
+            summary.kept_out += side.counters.refusals[Refusal::ApplicationForbidden as usize].get();
             for (reason, ends) in summary.disconnects.iter_mut().enumerate() {
                 *ends += side.counters.disconnects[reason].get();
             }

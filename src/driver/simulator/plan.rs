@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::access::{Access, AllowedOrigins, Gate, Pattern, Proxies, Rule, Rules};
+use crate::access::{
+    Access, AllowedOrigins, AppAddress, Endpoint, EndpointIndex, Gate, Pattern, Proxies, Rule, Rules, Way,
+};
 use crate::base::channel::SlowMode;
 use crate::base::limits::{HISTORY_AGE, Limits, MIB};
 use crate::base::number::index;
@@ -25,6 +27,8 @@ pub(super) struct Plan {
     pub(super) clients: u64,
     pub(super) limits: Limits,
     pub(super) rules: Rules,
+    /// Channels about which the application is asked.
+    pub(super) asked: BTreeSet<usize>,
     pub(super) kept_whole: BTreeSet<usize>,
     pub(super) tight_tails: bool,
     /// Deliveries in one queue, and controls in theirs.
@@ -47,7 +51,7 @@ pub(super) struct Troubles {
 }
 
 impl Plan {
-    pub(super) fn new(random: &mut Random) -> Self {
+    pub(super) fn new(random: &mut Random, app_random: &mut Random) -> Self {
         let mut one_in = |n: u64| random.below(n) == 0;
         let (tight_queues, few_channels) = (one_in(2), one_in(6));
         let (tight_history, tight_tails, tight_logs) = (one_in(4), one_in(6), one_in(4));
@@ -56,6 +60,9 @@ impl Plan {
         let channels = index(1 + random.below(6));
         let mut power = |least: u64, span: u64| 1_usize << (least + random.below(span));
         let limits = Limits {
+            // So few that questions wait, and that some are not asked.
+            callback_in_flight: index(1 + app_random.below(3)),
+            callback_waiting: index(app_random.below(4)),
             // Small enough that slow readers are lapped in some runs and histories are trimmed in others.
             lag_bytes: power(9, 8),
             log_bytes: if tight_logs { power(9, 4) } else { MIB },
@@ -69,13 +76,22 @@ impl Plan {
         };
         let mut kept_whole = BTreeSet::new();
         let mut rules = Vec::new();
+        let asks = app_random.below(3) == 0;
+        let mut asked = BTreeSet::new();
         for channel in 0..channels {
             let history = any_retention(random);
             if history == WHOLE && !tight_history && !few_channels && !tight_tails {
                 kept_whole.insert(channel);
             }
             let pattern = Pattern::parse(&channel_name(channel)).expect("a name is a pattern");
-            rules.push(Rule { history, slow: slow_mode(channel), ..Rule::new(pattern, Access::public()) });
+            let access = match asks && app_random.below(2) == 0 {
+                true => Access::new(vec![Way::Callback(EndpointIndex(0))]),
+                false => Access::public(),
+            };
+            if !access.is_public() {
+                asked.insert(channel);
+            }
+            rules.push(Rule { history, slow: slow_mode(channel), ..Rule::new(pattern, access) });
         }
         Self {
             steps: 300 + random.below(1_200),
@@ -84,6 +100,7 @@ impl Plan {
             clients: 1 + random.below(12),
             limits,
             rules: Rules::new(rules),
+            asked,
             kept_whole,
             tight_tails,
             queue_room: 1 << random.below(8),
@@ -98,7 +115,7 @@ impl Plan {
 
     pub(super) fn site(&self) -> Site {
         Site {
-            gate: Gate::new(self.rules.clone()),
+            gate: Gate::new(self.rules.clone()).asking(vec![endpoint()]),
             origins: AllowedOrigins::Any,
             allow_credentials: false,
             proxies: Proxies::default(),
@@ -115,6 +132,17 @@ impl Plan {
     /// The longest that a channel lingers without anybody.
     pub(super) fn linger(&self) -> Duration {
         self.rules.rows().iter().map(|rule| rule.history.age).max().unwrap_or_default().max(HISTORY_AGE)
+    }
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        address: AppAddress::Tcp { host: "app".into(), port: 80 },
+        target: "/ask".into(),
+        host: "app".into(),
+        fields: Vec::new(),
+        sends_peer: false,
+        secret: None,
     }
 }
 

@@ -18,6 +18,7 @@ const STEP: Duration = Duration::from_millis(100);
 impl World {
     pub(super) fn come_to_rest(&mut self) {
         self.redis.calm();
+        self.is_app_calm = true;
         for client in 0..self.clients.len() {
             self.retire_if_it_must(client);
             self.clients[client].rested = true;
@@ -58,10 +59,12 @@ impl World {
         self.forget_channels();
     }
 
-    /// Who wants a channel beyond those that there may be would be sent away for ever.
+    /// Who wants a channel beyond those that there may be would be sent away for ever, and so would whom the application
+    /// does not let in.
     fn retire_if_it_must(&mut self, client: usize) {
         let channels = self.plan.limits.channels;
-        if self.clients[client].witness.channels.iter().any(|wanted| wanted.channel >= channels) {
+        let is_beyond = self.clients[client].witness.channels.iter().any(|wanted| wanted.channel >= channels);
+        if is_beyond || self.clients[client].is_kept_out(&self.plan.asked) {
             self.client_hangs_up(client);
             self.clients[client].retired = true;
         }
@@ -84,6 +87,9 @@ impl World {
                 self.shards_turn();
             }
             (0..self.clients.len()).for_each(|client| self.client_move(client));
+            for shard in 0..self.shards.len() {
+                (0..self.shards[shard].questions.len()).for_each(|_| self.app_moves(shard));
+            }
             for shard in 0..self.shards.len() {
                 self.shards[shard].tell_all_writable(self.now);
                 self.carry_out_shard(shard);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::apps::Questions;
 use super::plan::Plan;
 use super::thread::Thread;
 use super::{EPOCH, Summary, network};
@@ -35,6 +36,8 @@ pub(super) struct ShardSide {
     pub(super) past_keys: Vec<SocketKey>,
     /// The last joins that were answered, those of past uses among them.
     answered: VecDeque<(SocketKey, ChannelKey)>,
+    /// To the application.
+    pub(super) questions: Questions,
     pub(super) is_draining: bool,
     pub(super) is_listening: bool,
     /// It has drained, and its thread has ended.
@@ -68,6 +71,7 @@ impl ShardSide {
             free_slots: Vec::new(),
             past_keys: Vec::new(),
             answered: VecDeque::new(),
+            questions: Questions::default(),
             is_draining: false,
             is_listening: true,
             is_gone: false,

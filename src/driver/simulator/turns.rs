@@ -103,10 +103,9 @@ impl World {
                     side.past_keys.push(socket);
                     self.clients[entry.client].disconnected((index, socket.slot));
                 }
-                Output::Ask { .. }
-                | Output::StopAsking { .. }
-                | Output::AppUnavailable { .. }
-                | Output::AppBack { .. } => unreachable!("no rule asks"),
+                Output::Ask { question, request, .. } => side.questions.ask(question, request),
+                Output::StopAsking { question } => side.questions.stop(question),
+                Output::AppUnavailable { .. } | Output::AppBack { .. } => {}
                 Output::GiveBackMemory => {}
                 Output::StopListening => side.is_listening = false,
                 Output::Drained => side.is_gone = true,
@@ -177,7 +176,8 @@ impl World {
         }
         let bytes = side.socket_take(slot, &mut self.random);
         let may_refuse = self.plan.shedding == Shedding::Unavailable;
-        client.hear(self.now, &bytes, &self.order, &self.causes, may_refuse);
+        let is_kept_out = client.is_kept_out(&self.plan.asked);
+        client.hear(self.now, &bytes, &self.order, &self.causes, may_refuse, is_kept_out);
         side.tell_writable(self.now, slot);
         if side.is_over(slot) {
             if side.sockets.get(&slot).is_some_and(|socket| socket.is_polite) {
