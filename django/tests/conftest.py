@@ -20,6 +20,9 @@ from support.redis_server import Listener, RedisServer  # noqa: E402
 # As the entry point of the installed package does.
 pytest_plugins = ["courier_django.pytest_plugin"]
 
+# The guide installs Django 5.2 by itself, and the wheel is the same for all.
+collect_ignore = ["test_guide.py"] if django.VERSION < (5, 2) else []
+
 
 @pytest.fixture(scope="session", autouse=True)
 def databases() -> Iterator[None]:

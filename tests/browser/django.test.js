@@ -135,6 +135,38 @@ test("a refused page is told why, and those who share its connection are not con
   await good.sees(1);
 });
 
+test("a page whose grant has expired goes on with a new token", TEST_OPTIONS, async (test) => {
+  // An application that lets in who has the newest token, each time for a moment.
+  let issued = 0;
+  const asked = [];
+  const application = await serve(test, async (request) => {
+    if (request.url === "/token") return { token: `t${issued += 1}` };
+    const question = JSON.parse(await body(request));
+    asked.push(question.headers?.authorization);
+    return asked.at(-1) === `Bearer t${issued}` ? { channels: question.channels, expires: Date.now() / 1_000 + 1 } : 401;
+  });
+  const { site, courier, context, publisher } = await start(test, `
+[callback]
+url = "${application}/ask"
+headers = ["authorization"]
+[[channels]]
+match = "*"
+access = "callback"
+`);
+  const tab = await open(context, site, courier, ["a"], `&token=${encodeURIComponent(`${application}/token`)}`);
+  for (let number = 1; number <= 3; number += 1) {
+    await publisher.publish("a", number);
+    await tab.sees(number);
+    const before = issued;
+    await until("the grant has been renewed", 10_000, () => issued > before);
+  }
+  await publisher.publish("a", 4);
+  await tab.sees(4);
+  assert.deepEqual((await tab.messages()).map((entry) => entry.data), ["1", "2", "3", "4"]);
+  assert.deepEqual(await tab.kinds("gap"), []);
+  assert.ok(asked.length >= 4 && !asked.includes(undefined), asked.join());
+});
+
 test("the element tells its events to the whole page, without the prefix", TEST_OPTIONS, async (test) => {
   const { site, courier, context, publisher } = await start(test);
   const page = await context.newPage();
@@ -149,10 +181,10 @@ test("the element tells its events to the whole page, without the prefix", TEST_
   await until("its connection is closed", 10_000, async () => await subscriptions(courier) === 0);
 });
 
-async function start(test) {
+async function start(test, configuration = RULES) {
   const redis = await startRedis(test);
   const rules = join(temporaryDirectory(test), "courier.toml");
-  writeFileSync(rules, RULES);
+  writeFileSync(rules, configuration);
   const courier = await Courier.start(test, ["--redis", redis.url, "--config", rules, "--retry", "100ms"]);
   const browser = await startBrowser(test);
   return { courier, publisher: redis.publisher, site: await startSite(test), context: await browser.newContext() };
@@ -160,6 +192,25 @@ async function start(test) {
 
 // Channels, counted for each connection that has them.
 function subscriptions(courier) { return courier.metric("courier_subscriptions"); }
+
+// A server whose answers are JSON, or a status; pages of any origin may read them.
+async function serve(test, answer) {
+  const server = createServer(async (request, response) => {
+    const found = await answer(request);
+    const status = typeof found === "number" ? found : 200;
+    response.writeHead(status, { "Content-Type": "application/json", "Access-Control-Allow-Origin": "*" });
+    response.end(JSON.stringify(found));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  test.after(() => { server.closeAllConnections(); server.close(); });
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+async function body(request) {
+  let text = "";
+  for await (const piece of request.setEncoding("utf8")) text += piece;
+  return text;
+}
 
 async function startSite(test) {
   const server = createServer((request, response) => {
@@ -181,7 +232,7 @@ const PAGE = `<!doctype html><title>listener</title><script>
 </script><script type="module">
   import { CourierEvents } from "/events.js";
   const events = window.events = new CourierEvents(query.get("stream"), {
-    resume: query.has("resume"), history: Number(query.get("history") ?? 0) });
+    resume: query.has("resume"), history: Number(query.get("history") ?? 0), token: query.get("token") });
   events.addEventListener("open", () => log.push({ kind: "open" }));
   events.addEventListener("courier-refused", ({ detail }) => log.push({ kind: "refused", detail }));
   events.hear(({ type, channel, data, value, lastEventId }) =>
