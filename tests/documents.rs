@@ -241,7 +241,7 @@ fn documents() -> Vec<PathBuf> {
         documents.extend(files(&root().join(folder), "md"));
     }
     // Not all below it: the environments of its tests are there, and have documents of their own.
-    documents.push(root().join("django/README.md"));
+    documents.extend(["django/README.md", "examples/chat/README.md"].map(|path| root().join(path)));
     assert!(documents.len() > 8, "the documents have been found");
     documents
 }
