@@ -1,13 +1,14 @@
 // The script of the Django package, django/courier_django/static/courier_django/events.js, in a real browser: tabs that share
 // one connection, and miss and repeat nothing by it.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
 
 import { startBrowser } from "./support/browser.js";
-import { Courier } from "./support/courier.js";
+import { Courier, binary, environment } from "./support/courier.js";
 import { TEST_OPTIONS, temporaryDirectory, until } from "./support/process.js";
 import { startRedis } from "./support/redis.js";
 
@@ -135,6 +136,22 @@ test("a refused page is told why, and those who share its connection are not con
   await good.sees(1);
 });
 
+test("a page whose channel is closed stops, and those who share its connection go on", TEST_OPTIONS, async (test) => {
+  const secret = join(temporaryDirectory(test), "secret");
+  writeFileSync(secret, "a secret of the tests, long enough for anybody", { mode: 0o600 });
+  const { site, courier, context, publisher, redis } = await start(test, `[control]\nsecret_file = "${secret}"\n${RULES}`);
+  const [good, closed] = [await open(context, site, courier, ["a"]), await open(context, site, courier, ["b"])];
+  await until("one connection has both", 10_000, async () => await subscriptions(courier) === 2);
+  const order = ["disconnect", "--channel", "b", "--for", "10m", "--redis", redis.url, "--control-secret-file", secret];
+  execFileSync(binary(), order, { env: environment(), timeout: 10_000 });
+  await closed.page.waitForFunction(() => log.some((entry) => entry.kind === "refused"), null, { polling: 20 });
+  assert.deepEqual((await closed.kinds("refused")).map(({ detail }) => detail.status), [204]);
+  await good.page.waitForFunction(() => events.readyState === 1, null, { polling: 20 });
+  await publisher.publish("a", 1);
+  await good.sees(1);
+  assert.deepEqual(await good.kinds("gap"), []);
+});
+
 test("a page whose grant has expired goes on with a new token", TEST_OPTIONS, async (test) => {
   // An application that lets in who has the newest token, each time for a moment.
   let issued = 0;
@@ -187,7 +204,7 @@ async function start(test, configuration = RULES) {
   writeFileSync(rules, configuration);
   const courier = await Courier.start(test, ["--redis", redis.url, "--config", rules, "--retry", "100ms"]);
   const browser = await startBrowser(test);
-  return { courier, publisher: redis.publisher, site: await startSite(test), context: await browser.newContext() };
+  return { courier, redis, publisher: redis.publisher, site: await startSite(test), context: await browser.newContext() };
 }
 
 // Channels, counted for each connection that has them.

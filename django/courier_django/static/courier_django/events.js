@@ -19,6 +19,8 @@ const TOKEN_MS = 10_000;
 const WORKER_MS = 5_000;
 // After how long a stream that has told no id counts as open.
 const LATE_MS = 3_000;
+// How long streams stay apart that may not be one.
+const APART_MS = 60_000;
 // How long after a merge its replay may take to show what it overlaps with.
 const OVERLAP_MS = 1_000;
 
@@ -262,6 +264,8 @@ class Hub {
   streams = new Set();
   #token = null;
   #asked = null;
+  #apartUntil = 0;
+  #splitBefore = 0;
 
   constructor(base, options) {
     this.base = base;
@@ -311,11 +315,21 @@ class Hub {
   opened(stream) {
     const open = [...this.streams].filter((one) => one.isOpen && one.position?.epoch === stream.position?.epoch);
     const channels = new Set(open.flatMap((one) => [...one.channels]));
-    if (open.length < 2 || channels.size > CHANNELS_MAX || !stream.position) return;
+    if (open.length < 2 || channels.size > CHANNELS_MAX || !stream.position || Date.now() < this.#apartUntil) return;
     const oldest = open.map((one) => one.position).reduce((one, other) => (other.n < one.n ? other : one));
     const members = open.flatMap((one) => [...one.members]);
     for (const one of open) one.close();
-    this.#start(members, { position: oldest, isMerge: true });
+    this.#start(members, { position: oldest, isMerge: true, isToldOpen: true });
+  }
+
+  // A stream of several is refused: each for itself learns whether it is meant, and those who are not become one again; not at
+  // once, if nobody was.
+  split(stream) {
+    const members = [...stream.members];
+    this.#apartUntil = members.length === this.#splitBefore ? Date.now() + APART_MS : 0;
+    this.#splitBefore = members.length;
+    stream.close();
+    for (const member of members) this.#start([member], { position: stream.position, isMerge: true });
   }
 
   refuse(member, detail) {
@@ -392,14 +406,17 @@ class Stream {
   #retryMs = RETRY_MS;
   #failures = 0;
 
-  constructor(hub, members, { position = null, from = "", history = 0, isMerge = false }) {
+  constructor(hub, members, { position = null, from = "", history = 0, isMerge = false, isToldOpen = false }) {
     this.hub = hub;
     this.members = new Set(members);
     this.channels = new Set(members.flatMap((member) => member.channels));
     this.position = position;
     this.from = position?.id ?? from;
     this.history = history;
+    // True until the first opening of a stream that goes on for those who have seen more than its position says.
     this.isMerge = isMerge;
+    // True exactly while its members believe that they are connected.
+    this.isToldOpen = isToldOpen;
   }
 
   serves(channels) { return channels.every((channel) => this.channels.has(channel)); }
@@ -426,10 +443,9 @@ class Stream {
         // The network, or courier, is away.
       }
       if (signal.aborted) return;
-      if (this.isOpen || this.isMerge) {
-        this.isOpen = false;
-        this.#tell({ type: "lost" });
-      }
+      this.isOpen = false;
+      if (this.isToldOpen) this.#tell({ type: "lost" });
+      this.isToldOpen = false;
       this.isMerge = false;
       await pause(waitMs ?? Math.min(this.#retryMs * 2 ** this.#failures++, BACKOFF_MAX_MS), signal);
     }
@@ -439,8 +455,8 @@ class Stream {
   async #once(signal) {
     // Those who have gone are asked for no more.
     this.channels = new Set([...this.members].flatMap((member) => member.channels));
-    const response = await this.#request("GET", this.channels, signal);
-    if (isFinal(response.status)) return this.#refused(response, signal);
+    const response = await this.#request(signal);
+    if (isFinal(response.status)) return this.#refused(response);
     if (response.status !== 200) {
       await response.body?.cancel();
       return retryAfter(response);
@@ -466,35 +482,27 @@ class Stream {
     }
   }
 
-  async #request(method, channels, signal) {
+  async #request(signal) {
     const url = new URL(this.hub.base);
-    for (const channel of channels) url.searchParams.append("channel", channel);
+    for (const channel of this.channels) url.searchParams.append("channel", channel);
     url.searchParams.set("format", "json");
     if (this.from) url.searchParams.set("last_event_id", this.from);
     else if (this.history) url.searchParams.set("history", this.history);
     const token = await this.hub.token();
     const headers = token ? { Authorization: `Bearer ${token}`, Accept: "text/event-stream" } : { Accept: "text/event-stream" };
-    return fetch(url, { method, headers, signal, cache: "no-store", credentials: this.hub.options.credentials });
+    return fetch(url, { headers, signal, cache: "no-store", credentials: this.hub.options.credentials });
   }
 
-  // Which of those who share the stream are meant.
-  async #refused(response, signal) {
+  async #refused(response) {
     const detail = await refusal(response);
     const withToken = await this.hub.token();
     if (response.status === 401 && withToken) {
       this.hub.forgetToken();
       if (!this.#failures++) return 0;
     }
-    let told = 0;
-    for (const member of [...this.members]) {
-      if (this.members.size > 1) {
-        const probe = await this.#request("HEAD", member.channels, signal);
-        if (!isFinal(probe.status)) continue;
-      }
-      told += 1;
-      this.hub.refuse(member, detail);
-    }
-    return told && this.members.size ? 0 : null;
+    if (this.members.size > 1) this.hub.split(this);
+    else for (const member of [...this.members]) this.hub.refuse(member, detail);
+    return null;
   }
 
   #block({ event, data, id, retry }) {
@@ -508,7 +516,8 @@ class Stream {
       this.from = id;
       this.position = position;
     }
-    if (data === null || event === "courier-expired") return;
+    // Whoever comes back after one of these learns what holds now.
+    if (data === null || event === "courier-expired" || event === "courier-close") return;
     const content = JSON.parse(data);
     if (event === "courier-gap") this.#gap(content, data, position);
     else this.#message(content, position);
@@ -521,12 +530,11 @@ class Stream {
     this.from = position?.id ?? this.from;
     const wasMerge = this.isMerge;
     this.isMerge = false;
-    if (!wasMerge) {
-      for (const member of this.members) {
-        if (position) member.start(position);
-        member.post({ type: "open", id: position?.id });
-      }
+    for (const member of this.members) {
+      if (position && !wasMerge) member.start(position);
+      if (!this.isToldOpen) member.post({ type: "open", id: position?.id });
     }
+    this.isToldOpen = true;
     const timer = setTimeout(() => { for (const member of this.members) member.settle(wasMerge); }, OVERLAP_MS);
     this.#closing.signal.addEventListener("abort", () => clearTimeout(timer));
     this.hub.opened(this);
