@@ -33,7 +33,8 @@ fn a_seed_decides_everything() {
 
 /// The runs tried what they are for.
 fn assert_everything_was_tried(seeds: u64, total: &Summary) {
-    assert!(total.received > 100 * seeds, "{total:?}");
+    // In some runs there is room for few, and who is sent away hears nothing.
+    assert!(total.received > 80 * seeds, "{total:?}");
     for reason in GapReason::ALL {
         assert!(total.gaps[reason as usize] > 0, "{}: {total:?}", reason.name());
     }
@@ -44,6 +45,9 @@ fn assert_everything_was_tried(seeds: u64, total: &Summary) {
         Disconnect::HeadTimeout,
         Disconnect::Lagged,
         Disconnect::ChannelLimit,
+        Disconnect::ConnectionLimit,
+        Disconnect::AddressLimit,
+        Disconnect::UserLimit,
         Disconnect::Lifetime,
         Disconnect::Drain,
         Disconnect::ApplicationUnavailable,

@@ -110,8 +110,12 @@ impl<K: Hash + Eq> Tally<K> {
 }
 
 impl<K> Tally<K> {
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Keys that are counted. Looks at every part.
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         let length =
             |part: &Mutex<HashMap<K, usize>>| part.lock().unwrap_or_else(PoisonError::into_inner).len();
         self.parts.iter().map(length).sum()

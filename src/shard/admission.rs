@@ -16,7 +16,7 @@ use crate::protocol::site::Opening;
 
 use super::Shard;
 use super::input::Notice;
-use super::row::Flags;
+use super::row::{Flags, State};
 
 impl Shard {
     /// Counts a connection that has come. An error: it is to be closed as it is.
@@ -119,6 +119,17 @@ impl Shard {
         if self.counts_users() {
             self.census.users.remove(user);
         }
+    }
+
+    /// The addresses that connections are counted for, and which of those are streams: for checks against the census.
+    pub fn counted(&self) -> impl Iterator<Item = (Network, bool)> {
+        let counted = self.rows.iter().filter(|row| row.network != Network::NONE);
+        counted.map(|row| (row.network, matches!(row.state, State::Joining(_) | State::Live)))
+    }
+
+    /// How many streams the user has here: for the same.
+    pub fn streams_of(&self, user: &str) -> usize {
+        self.grants.slots_of(user).len()
     }
 
     fn full(&mut self, notice: Notice, reason: Disconnect) -> Result<(), Disconnect> {

@@ -15,6 +15,9 @@ use crate::shard::input::{AppReply, Input};
 pub(super) const ALLOWED: &str = "may=yes";
 pub(super) const FORBIDDEN: &str = "may=no";
 
+/// As whom it lets everybody in.
+pub(super) const USER: &str = "7";
+
 /// What one shard has asked and not been told.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
@@ -85,7 +88,7 @@ fn answer(request: &str, random: &mut Random) -> AppReply {
     }
     assert!(head.contains(ALLOWED), "everything that was shown is sent: {head}");
     let asked: serde_json::Value = serde_json::from_str(body).expect("the body is JSON");
-    let granted = serde_json::json!({ "channels": asked["channels"], "user": "7", "cache": cache });
+    let granted = serde_json::json!({ "channels": asked["channels"], "user": USER, "cache": cache });
     AppReply { status: 200, body: granted.to_string().into_bytes() }
 }
 

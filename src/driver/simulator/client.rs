@@ -10,6 +10,7 @@ use crate::base::time::Time;
 
 use super::apps::{ALLOWED, FORBIDDEN};
 use super::causes::{Causes, Circumstances};
+use super::crowd::Home;
 use super::order::{Order, channel_name};
 use super::witness::{Begin, FOREIGN, Format, Witness};
 
@@ -23,6 +24,7 @@ pub(super) struct Client {
     head: Vec<u8>,
     answer: Answer,
     channels: usize,
+    pub(super) home: Home,
     /// No longer hangs up or changes its mind on its own.
     pub(super) rested: bool,
     /// Whether the application lets it in; none: nothing is asked in its world.
@@ -41,7 +43,7 @@ enum Answer {
 }
 
 impl Client {
-    pub(super) fn new(seed: u64, number: u64, channels: usize, random: &mut Random) -> Self {
+    pub(super) fn new(seed: u64, number: u64, channels: usize, home: Home, random: &mut Random) -> Self {
         let format = Format::ALL[index(random.below(Format::ALL.len() as u64))];
         let mut witness = Witness::new(format!("seed {seed}, client {number}"), format);
         witness.want(any_channels(channels, random));
@@ -53,6 +55,7 @@ impl Client {
             head: Vec::new(),
             answer: Answer::Head,
             channels,
+            home,
             rested: false,
             is_allowed: None,
             retired: false,
@@ -110,8 +113,12 @@ impl Client {
 
     /// `asked`: the channels about which the application is asked.
     pub(super) fn is_kept_out(&self, asked: &BTreeSet<usize>) -> bool {
-        self.is_allowed == Some(false)
-            && self.witness.channels.iter().any(|wanted| asked.contains(&wanted.channel))
+        self.is_allowed == Some(false) && self.is_asked_about(asked)
+    }
+
+    /// Whether it gets in only as somebody.
+    pub(super) fn is_asked_about(&self, asked: &BTreeSet<usize>) -> bool {
+        self.witness.channels.iter().any(|wanted| asked.contains(&wanted.channel))
     }
 
     pub(super) fn hear(
@@ -215,6 +222,7 @@ impl Client {
             Some(id) => query.push(format!("last_event_id={id}")),
             None => {}
         }
+        header += &self.home.field();
         format!("GET /events?{} HTTP/1.1\r\nHost: courier\r\n{header}\r\n", query.join("&"))
     }
 }

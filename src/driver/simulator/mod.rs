@@ -16,6 +16,7 @@ mod apps;
 mod causes;
 mod checks;
 mod client;
+mod crowd;
 mod event_stream;
 mod network;
 mod order;
@@ -32,6 +33,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::census::Census;
 use crate::base::counters::ReaderCounters;
 use crate::base::disconnect::Disconnect;
 use crate::base::number::index;
@@ -47,6 +49,7 @@ use crate::shard::input::Input;
 
 use causes::Causes;
 use client::Client;
+use crowd::Crowd;
 use order::Order;
 use plan::{Plan, Troubles};
 use reader_side::ReaderSocket;
@@ -136,6 +139,7 @@ struct World {
     /// When the reader looks again at a queue that was full.
     retry_at: Option<Time>,
     shards: Vec<ShardSide>,
+    census: Arc<Census>,
     queue_room: usize,
     controls: VecDeque<Control>,
     control_room: usize,
@@ -154,7 +158,9 @@ impl World {
         let mut random = Random::new(seed);
         // Of its own, so that a world in which nothing is asked is the same as if nothing could be.
         let mut app_random = Random::new(seed ^ APP_SEED);
-        let plan = Plan::new(&mut random, &mut app_random);
+        let mut plan = Plan::new(&mut random, &mut app_random);
+        let mut crowd = Crowd::new(seed, &mut plan);
+        let census = Arc::new(Census::default());
         let reader_counters = Arc::new(ReaderCounters::default());
         let reader = Reader::new(ReaderOptions {
             upstream: Upstream::Redis(plan::redis_options()),
@@ -169,10 +175,11 @@ impl World {
         });
         let site = Arc::new(plan.site());
         let shards = (0..plan.shards)
-            .map(|index| ShardSide::new(ShardIndex(index), &site, &plan, &mut random))
+            .map(|index| ShardSide::new(ShardIndex(index), &site, &plan, &census, &mut random))
             .collect();
-        let mut clients: Vec<Client> =
-            (0..plan.clients).map(|number| Client::new(seed, number, plan.channels, &mut random)).collect();
+        let mut clients: Vec<Client> = (0..plan.clients)
+            .map(|number| Client::new(seed, number, plan.channels, crowd.next(), &mut random))
+            .collect();
         if !plan.asked.is_empty() {
             clients.iter_mut().for_each(|client| client.is_allowed = Some(app_random.below(4) > 0));
         }
@@ -199,6 +206,7 @@ impl World {
             dials: VecDeque::new(),
             retry_at: None,
             shards,
+            census,
             queue_room: plan.queue_room,
             controls: VecDeque::new(),
             control_room: plan.control_room,
@@ -277,6 +285,7 @@ impl World {
         self.reader_turn();
         self.shards_turn();
         self.check_routes();
+        self.check_census();
     }
 
     /// What comes too late is for nobody.

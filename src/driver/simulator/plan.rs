@@ -29,6 +29,7 @@ pub(super) struct Plan {
     pub(super) rules: Rules,
     /// Channels about which the application is asked.
     pub(super) asked: BTreeSet<usize>,
+    pub(super) proxies: Proxies,
     pub(super) kept_whole: BTreeSet<usize>,
     pub(super) tight_tails: bool,
     /// Deliveries in one queue, and controls in theirs.
@@ -101,6 +102,7 @@ impl Plan {
             limits,
             rules: Rules::new(rules),
             asked,
+            proxies: Proxies::default(),
             kept_whole,
             tight_tails,
             queue_room: 1 << random.below(8),
@@ -118,7 +120,7 @@ impl Plan {
             gate: Gate::new(self.rules.clone()).asking(vec![endpoint()]),
             origins: AllowedOrigins::Any,
             allow_credentials: false,
-            proxies: Proxies::default(),
+            proxies: self.proxies.clone(),
             channels_per_connection: 64,
             try_out: false,
             demo_page: b"",

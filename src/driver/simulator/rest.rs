@@ -23,6 +23,7 @@ impl World {
             self.retire_if_it_must(client);
             self.clients[client].rested = true;
         }
+        self.retire_the_crowd();
         self.settle("is served", |world| world.unserved());
         let before = self.order.published().to_vec();
         // A stream may end just then by its age, and its client is told of a gap instead: there is more to come.
@@ -56,13 +57,14 @@ impl World {
             Some(format!("a connection of shard {shard}"))
         });
         self.shards.iter().for_each(|side| side.check_nothing_is_left(self.seed));
+        self.check_census();
         self.forget_channels();
     }
 
     /// Who wants a channel beyond those that there may be would be sent away for ever, and so would whom the application
     /// does not let in.
     fn retire_if_it_must(&mut self, client: usize) {
-        let channels = self.plan.limits.channels;
+        let channels = self.plan.limits.channels.min(self.plan.limits.channels_per_shard);
         let is_beyond = self.clients[client].witness.channels.iter().any(|wanted| wanted.channel >= channels);
         if is_beyond || self.clients[client].is_kept_out(&self.plan.asked) {
             self.client_hangs_up(client);

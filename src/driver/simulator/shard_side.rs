@@ -10,9 +10,11 @@ use super::apps::Questions;
 use super::plan::Plan;
 use super::thread::Thread;
 use super::{EPOCH, Summary, network};
+use crate::base::census::Census;
 use crate::base::counters::ShardCounters;
 use crate::base::disconnect::Disconnect;
 use crate::base::number::index;
+use crate::base::peer::Peer;
 use crate::base::position::Position;
 use crate::base::queue::{ChannelKey, Delivery, JoinOutcome, Joined, ShardIndex};
 use crate::base::random::Random;
@@ -45,7 +47,13 @@ pub(super) struct ShardSide {
 }
 
 impl ShardSide {
-    pub(super) fn new(index: ShardIndex, site: &Arc<Site>, plan: &Plan, random: &mut Random) -> Self {
+    pub(super) fn new(
+        index: ShardIndex,
+        site: &Arc<Site>,
+        plan: &Plan,
+        census: &Arc<Census>,
+        random: &mut Random,
+    ) -> Self {
         let counters = Arc::new(ShardCounters::default());
         let shard = Shard::new(ShardOptions {
             index,
@@ -57,7 +65,7 @@ impl ShardSide {
             drain_window: Duration::from_secs(5),
             callback_timeout: Duration::from_secs(3),
             counters: Arc::clone(&counters),
-            census: Arc::default(),
+            census: Arc::clone(census),
             seed: random.word(),
         });
         Self {
@@ -78,13 +86,13 @@ impl ShardSide {
         }
     }
 
-    pub(super) fn accept(&mut self, now: Time, client: usize, random: &mut Random) -> Slot {
+    pub(super) fn accept(&mut self, now: Time, client: usize, peer: Peer, random: &mut Random) -> Slot {
         let slot = Slot(self.free_slots.pop().unwrap_or_else(|| {
             self.next_slot += 1;
             self.next_slot - 1
         }));
         self.sockets.insert(slot, network::Socket::new(client, random));
-        self.input(now, Input::Accepted { slot, arrival: Arrival::on(Listener::Web) });
+        self.input(now, Input::Accepted { slot, arrival: Arrival { listener: Listener::Web, peer } });
         slot
     }
 

@@ -109,9 +109,8 @@ impl World {
                 Output::GiveBackMemory => {}
                 Output::StopListening => side.is_listening = false,
                 Output::Drained => side.is_gone = true,
-                Output::AskAdmin { .. } | Output::Notice(_) => {
-                    unreachable!("no client asks for the admin side")
-                }
+                Output::Notice(_) => {}
+                Output::AskAdmin { .. } => unreachable!("no client asks for the admin side"),
             }
         }
         if owes_bell {
@@ -134,7 +133,12 @@ impl World {
                 if !self.shards[shard].is_listening {
                     return;
                 }
-                let slot = self.shards[shard].accept(self.now, index, &mut self.random);
+                let slot = self.shards[shard].accept(
+                    self.now,
+                    index,
+                    self.clients[index].home.peer(),
+                    &mut self.random,
+                );
                 let client = &mut self.clients[index];
                 let is_resume = client.connect(self.now, (shard, slot), &self.order, &mut self.random);
                 self.summary.resumes += u64::from(is_resume);
