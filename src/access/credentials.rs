@@ -15,7 +15,8 @@ pub struct Credentials<'a> {
     pub cookies_withheld: bool,
     /// Behind the `?` of the target, undecoded.
     pub query: &'a [u8],
-    /// Who asks; behind a trusted proxy the one that it names.
+    /// Who asks; behind a trusted proxy the one that it names. Known only if [`super::Way::reads_client`] is true of a way in,
+    /// or something else wants it.
     pub client: Peer,
     /// All field lines of its head, for those that an operator chooses.
     pub fields: &'a [u8],

@@ -63,6 +63,14 @@ impl Way {
             Self::Callback(_) | Self::Session(_) => true,
         }
     }
+
+    /// Whether who asks may decide: to know that costs something for each connection.
+    pub fn reads_client(&self) -> bool {
+        match self {
+            Self::Public | Self::Jwt | Self::SignedUrl | Self::Session(_) => false,
+            Self::Callback(_) => true,
+        }
+    }
 }
 
 impl Access {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{Gate, Rules, SigningKey};
+use crate::access::{Gate, Rule, Rules, SigningKey, Way};
 use crate::base::census::Census;
 use crate::base::counters::{ReaderCounters, ShardCounters};
 use crate::base::position::Epoch;
@@ -36,6 +36,12 @@ pub(super) fn site(config: &Config) -> Site {
         retry: config.retry,
         shedding: config.shedding,
     }
+}
+
+/// Whether anything looks at who connects, which is not free to know.
+pub(super) fn wants_peers(config: &Config) -> bool {
+    let ways = |rule: &Rule| rule.access.ways().iter().chain(rule.publish.ways()).any(Way::reads_client);
+    config.limits.connections_per_address < usize::MAX || config.rules.iter().any(ways)
 }
 
 pub(super) fn shard(

@@ -169,8 +169,9 @@ impl Threads {
                 cpus: self.placement.cpus(self.placement.shards[index.index()]),
                 reports: start.reports.clone(),
             };
+            let wants_peers = machines::wants_peers(start.config);
             let accept_rate = small(start.config.limits.accept_rate);
-            thread.start(move |thread| run_shard(thread, parts, ring, sockets, accept_rate))?;
+            thread.start(move |thread| run_shard(thread, parts, ring, sockets, wants_peers, accept_rate))?;
         }
         Ok(queues)
     }
@@ -366,10 +367,14 @@ fn run_shard(
     parts: ShardParts,
     options: RingOptions,
     sockets: Vec<OwnedFd>,
+    wants_peers: bool,
     accept_rate: u32,
 ) {
     if let Some((executor, mut ring)) = thread.set_up(options, &parts.doorbell) {
         ring.listen(sockets);
+        if wants_peers {
+            ring.want_peers();
+        }
         if accept_rate > 0 {
             let web = parts.listeners.iter().filter(|&&listener| listener == Listener::Web).count();
             ring.pace_accepts(accept_rate, web, time::now());

@@ -1,12 +1,15 @@
-//! Which accepts stand in the kernel, so that it takes no connection for which there is no slot, and knows who each is.
+//! Which accepts stand in the kernel, so that it takes no connection for which there is no slot.
 //!
 //! The kernel takes a connection before it looks for a slot; with none it closes it: the client sees its connection come and
-//! go. So an accept is only armed with a slot in hand, and each is for one connection: an accept that goes on could take a
-//! whole backlog before anybody can tell it to stop, and would have one place for the addresses of all. Whoever finds none
-//! armed waits in the listener's backlog.
+//! go. So an accept is only armed with a slot in hand. As long as slots abound that is one multishot accept for each listener;
+//! when they get scarce, accepts that end with their connection, no more of them than there are slots. Whoever finds none
+//! waits in the listener's backlog.
 //!
-//! Plain state without I/O. Invariants: while nothing but accepts takes any, no more accepts are armed than slots are free;
-//! a place for an address belongs to one armed accept at most. Cost: a look at each listener a turn.
+//! A multishot accept cannot say who came, nor stop after so many: where addresses are wanted or a pace is set, each accept is
+//! for one connection from the start, and has a place for its address.
+//!
+//! Plain state without I/O. Invariants: while slots are scarce and nothing but accepts takes any, no more accepts are armed
+//! than slots are free; a place for an address belongs to one armed accept at most. Cost: a look at each listener a turn.
 
 use crate::base::number::small;
 use crate::base::time::Time;
@@ -21,6 +24,8 @@ pub(super) struct Accepts {
     slots: u32,
     /// Those that hold no socket.
     free: u32,
+    /// Whether it is to be known who comes.
+    wants_peers: bool,
     /// How often an accept had to be paused.
     pauses: u64,
     /// How fast connections may come, if that is bounded, and on how many listeners, from the first.
@@ -35,13 +40,28 @@ pub(super) struct Accepts {
 struct Listener {
     /// Accepts in the kernel.
     armed: u32,
+    /// The one that is armed is a multishot one.
+    is_multishot: bool,
+    /// It has been told to end.
+    is_cancelled: bool,
     /// Descriptors or memory had run out.
     is_paused: bool,
 }
 
-/// An accept of one connection that is to be submitted.
+/// What is to be submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Order {
+pub(super) enum Order {
+    /// An accept that goes on, for the listener of this index.
+    Multishot(u32),
+    /// An accept of one connection.
+    Single(Single),
+    /// The end of the listener's multishot accept.
+    Cancel(u32),
+}
+
+/// An accept of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Single {
     /// The listener's index.
     pub(super) listener: u32,
     /// Where the address goes.
@@ -56,6 +76,16 @@ impl Accepts {
     pub(super) fn listen(&mut self, listeners: usize) {
         self.listeners = vec![Listener::default(); listeners];
         self.places = (0..small(listeners) * ARMED_MAX).rev().collect();
+    }
+
+    /// From now on it is to be known who comes.
+    pub(super) fn want_peers(&mut self) {
+        self.wants_peers = true;
+    }
+
+    /// Whether what comes with this accept has been written to its place.
+    pub(super) fn has_peer(&self, accept: Single) -> bool {
+        self.listeners.get(accept.listener as usize).is_some_and(|listener| !listener.is_multishot)
     }
 
     /// How many places for addresses there have to be.
@@ -103,7 +133,7 @@ impl Accepts {
     }
 
     /// A connection has come with this accept.
-    pub(super) fn accepted(&mut self, accept: Order) {
+    pub(super) fn accepted(&mut self, accept: Single) {
         self.took_slot();
         if let Some(pace) = self.pace.as_mut().filter(|_| (accept.listener as usize) < self.paced) {
             pace.spend();
@@ -111,10 +141,12 @@ impl Accepts {
     }
 
     /// An accept is no longer in the kernel, and its address has been read.
-    pub(super) fn ended(&mut self, accept: Order) {
-        self.places.push(accept.place);
-        if let Some(listener) = self.listeners.get_mut(accept.listener as usize) {
-            listener.armed -= 1;
+    pub(super) fn ended(&mut self, accept: Single) {
+        let Some(listener) = self.listeners.get_mut(accept.listener as usize) else { return };
+        listener.armed -= 1;
+        listener.is_cancelled = false;
+        if !std::mem::take(&mut listener.is_multishot) {
+            self.places.push(accept.place);
         }
     }
 
@@ -140,10 +172,25 @@ impl Accepts {
 
     /// What is to be submitted next. It counts as submitted.
     pub(super) fn next_order(&mut self) -> Option<Order> {
-        let listener = self.find()?;
-        self.listeners[listener as usize].armed += 1;
-        let place = self.places.pop().expect("there is a place for each accept that a listener may have");
-        Some(Order { listener, place })
+        let order = self.find()?;
+        Some(match order {
+            Wanted::Multishot(listener) => {
+                let entry = &mut self.listeners[listener as usize];
+                entry.is_multishot = true;
+                entry.armed = 1;
+                Order::Multishot(listener)
+            }
+            Wanted::Single(listener) => {
+                self.listeners[listener as usize].armed += 1;
+                let place =
+                    self.places.pop().expect("there is a place for each accept that a listener may have");
+                Order::Single(Single { listener, place })
+            }
+            Wanted::Cancel(listener) => {
+                self.listeners[listener as usize].is_cancelled = true;
+                Order::Cancel(listener)
+            }
+        })
     }
 
     /// Whether there is anything to submit.
@@ -151,19 +198,33 @@ impl Accepts {
         self.find().is_some()
     }
 
-    /// The listener that wants an accept. The last one's comes first: the last slots are for it, so that an operator can
-    /// look into a server that is full.
-    // Hot: once or twice per turn, and once for each accept.
-    fn find(&self) -> Option<u32> {
+    /// The last listener's comes first: the last slots are for it, so that an operator can look into a server that is full.
+    // Hot: once or twice per turn, and once for each accept of one connection.
+    fn find(&self) -> Option<Wanted> {
+        let takes_one = self.wants_peers || self.pace.is_some() || self.free < SLOTS_ABOUND;
         let armed: u32 = self.listeners.iter().map(|listener| listener.armed).sum();
-        if armed >= self.free {
-            return None;
-        }
         let share = (self.free / small(self.listeners.len()).max(1)).clamp(1, ARMED_MAX);
         let may_come = self.pace.is_none_or(|pace| self.armed_paced() < pace.tokens());
-        let from = if may_come { 0 } else { self.paced.min(self.listeners.len()) };
-        let wants = |listener: &Listener| !listener.is_paused && listener.armed < share;
-        self.listeners[from..].iter().rposition(wants).map(|index| small(from + index))
+        let mut wanted = None;
+        for (index, listener) in (0..).zip(&self.listeners) {
+            if listener.is_multishot {
+                if takes_one && !listener.is_cancelled {
+                    wanted = Some(Wanted::Cancel(index));
+                }
+            } else if listener.is_paused {
+                // Until `resume`.
+            } else if !takes_one {
+                if listener.armed == 0 {
+                    wanted = Some(Wanted::Multishot(index));
+                }
+            } else if listener.armed < share
+                && armed < self.free
+                && (may_come || index as usize >= self.paced)
+            {
+                wanted = Some(Wanted::Single(index));
+            }
+        }
+        wanted
     }
 
     fn armed_paced(&self) -> u32 {
@@ -171,7 +232,17 @@ impl Accepts {
     }
 }
 
-/// How many accepts a listener has at most: so many connections come in a turn, and so many slots are kept for it.
+/// What a listener of this index wants.
+enum Wanted {
+    Multishot(u32),
+    Single(u32),
+    Cancel(u32),
+}
+
+/// A multishot accept takes whole backlogs at a time (`net.core.somaxconn`, 4,096 by default) before anybody can tell it
+/// to stop: with fewer slots than this there is none.
+const SLOTS_ABOUND: u32 = 8_192;
+/// How many accepts of one connection a listener has at most: so many connections come in a turn, and so many slots are kept for it.
 const ARMED_MAX: u32 = 64;
 
 #[cfg(test)]
@@ -190,54 +261,99 @@ mod tests {
         std::iter::from_fn(|| accepts.next_order()).collect()
     }
 
-    fn listeners(orders: &[Order]) -> Vec<u32> {
-        orders.iter().map(|order| order.listener).collect()
+    /// All are of one connection.
+    fn singles(accepts: &mut Accepts) -> Vec<Single> {
+        let single = |order| match order {
+            Order::Single(accept) => accept,
+            other => panic!("{other:?}"),
+        };
+        orders(accepts).into_iter().map(single).collect()
     }
 
-    fn accepted(accepts: &mut Accepts, accept: Order) {
-        accepts.took_slot();
+    fn listeners(accepts: &[Single]) -> Vec<u32> {
+        accepts.iter().map(|accept| accept.listener).collect()
+    }
+
+    fn accepted(accepts: &mut Accepts, accept: Single) {
+        accepts.accepted(accept);
         accepts.ended(accept);
     }
 
+    /// The multishot accept of a listener, as its completions name it.
+    fn multishot(listener: u32) -> Single {
+        Single { listener, place: 0 }
+    }
+
     #[test]
-    fn each_listener_has_its_accepts_and_each_of_them_a_place_of_its_own() {
+    fn with_slots_in_plenty_each_listener_has_one_accept_that_goes_on() {
         let mut accepts = accepts(20_000, 2);
-        let first = orders(&mut accepts);
+        assert_eq!(orders(&mut accepts), [Order::Multishot(1), Order::Multishot(0)]);
+        (0..1_000).for_each(|_| accepts.accepted(multishot(0)));
+        assert!(!accepts.has_order() && !accepts.has_peer(multishot(0)));
+        accepts.ended(multishot(0));
+        assert_eq!(orders(&mut accepts), [Order::Multishot(0)], "however it ended");
+    }
+
+    #[test]
+    fn when_slots_get_scarce_accepts_are_for_one_connection_each_and_back_again() {
+        let mut accepts = accepts(SLOTS_ABOUND, 1);
+        assert_eq!(orders(&mut accepts), [Order::Multishot(0)]);
+        accepts.accepted(multishot(0));
+        assert_eq!(orders(&mut accepts), [Order::Cancel(0)]);
+        accepts.accepted(multishot(0));
+        assert_eq!(orders(&mut accepts), [], "it ends when it ends");
+        accepts.ended(multishot(0));
+        let armed = singles(&mut accepts);
+        assert_eq!(listeners(&armed), [0; ARMED_MAX as usize]);
+        (0..2).for_each(|_| accepts.freed_slot());
+        for accept in armed {
+            assert!(!accepts.has_order());
+            accepts.ended(accept);
+        }
+        assert_eq!(orders(&mut accepts), [Order::Multishot(0)]);
+    }
+
+    #[test]
+    fn where_it_is_to_be_known_who_comes_each_accept_has_a_place_of_its_own() {
+        let mut accepts = accepts(20_000, 2);
+        accepts.want_peers();
+        let first = singles(&mut accepts);
         assert_eq!(first.len(), 2 * ARMED_MAX as usize);
-        let mut places: Vec<u32> = first.iter().map(|order| order.place).collect();
+        let mut places: Vec<u32> = first.iter().map(|accept| accept.place).collect();
         places.sort_unstable();
         assert_eq!(places, (0..accepts.places()).collect::<Vec<_>>());
+        assert!(accepts.has_peer(first[3]));
         accepted(&mut accepts, first[3]);
-        assert_eq!(orders(&mut accepts), [first[3]], "the place that is free again");
+        assert_eq!(singles(&mut accepts), [first[3]], "the place that is free again");
         accepts.ended(first[4]);
-        assert_eq!(orders(&mut accepts), [first[4]], "however it ended");
+        assert_eq!(singles(&mut accepts), [first[4]], "however it ended");
     }
 
     #[test]
     fn no_more_accepts_are_armed_than_slots_are_free() {
         let mut accepts = accepts(3, 1);
-        let armed = orders(&mut accepts);
+        let armed = singles(&mut accepts);
         assert_eq!(listeners(&armed), [0; 3]);
         for accept in armed {
             accepted(&mut accepts, accept);
             assert!(!accepts.has_order(), "the other slots have their accepts");
         }
         accepts.freed_slot();
-        assert_eq!(listeners(&orders(&mut accepts)), [0]);
+        assert_eq!(listeners(&singles(&mut accepts)), [0]);
         (0..9).for_each(|_| accepts.freed_slot());
-        assert_eq!(listeners(&orders(&mut accepts)), [0; 2], "a table does not grow");
+        assert_eq!(listeners(&singles(&mut accepts)), [0; 2], "a table does not grow");
     }
 
     #[test]
     fn the_last_slot_is_for_the_last_listener() {
         let mut accepts = accepts(2, 2);
-        let armed = orders(&mut accepts);
+        let armed = singles(&mut accepts);
         assert_eq!(listeners(&armed), [1, 0]);
         accepted(&mut accepts, armed[1]);
         assert!(!accepts.has_order());
         accepted(&mut accepts, armed[0]);
         accepts.freed_slot();
-        assert_eq!(listeners(&orders(&mut accepts)), [1]);
+        assert_eq!(listeners(&singles(&mut accepts)), [1]);
     }
 
     #[test]
@@ -245,35 +361,34 @@ mod tests {
         let mut now = Time::from_nanos(1);
         let mut accepts = accepts(20_000, 2);
         accepts.pace(2, 1, now);
-        let armed = orders(&mut accepts);
-        assert_eq!(armed.iter().filter(|order| order.listener == 0).count(), 2);
-        for &accept in armed.iter().filter(|order| order.listener == 0) {
-            accepts.accepted(accept);
-            accepts.ended(accept);
+        let armed = singles(&mut accepts);
+        assert_eq!(armed.iter().filter(|accept| accept.listener == 0).count(), 2);
+        for &accept in armed.iter().filter(|accept| accept.listener == 0) {
+            accepted(&mut accepts, accept);
         }
         let of_last = armed[0];
-        accepts.accepted(of_last);
-        accepts.ended(of_last);
-        assert_eq!(listeners(&orders(&mut accepts)), [1]);
+        accepted(&mut accepts, of_last);
+        assert_eq!(listeners(&singles(&mut accepts)), [1]);
         accepts.pass(now);
         assert_eq!(accepts.rest_until(), Some(now.after(Duration::from_millis(500))));
         now = now.after(Duration::from_millis(500));
         accepts.pass(now);
         assert_eq!((accepts.rest_until(), accepts.rests()), (None, 1));
-        assert_eq!(listeners(&orders(&mut accepts)), [0]);
+        assert_eq!(listeners(&singles(&mut accepts)), [0]);
     }
 
     #[test]
     fn a_listener_that_is_paused_or_gone_has_nothing_armed() {
         let mut accepts = accepts(20_000, 2);
-        let armed = orders(&mut accepts);
+        accepts.want_peers();
+        let armed = singles(&mut accepts);
         let last = armed[0];
         assert_eq!(last.listener, 1);
         accepts.ended(last);
         accepts.pause(1);
         assert!(accepts.is_paused() && !accepts.has_order());
         accepts.resume();
-        assert_eq!((orders(&mut accepts), accepts.pauses()), (vec![last], 1));
+        assert_eq!((singles(&mut accepts), accepts.pauses()), (vec![last], 1));
         accepts.stop();
         accepts.ended(last);
         assert!(!accepts.has_order() && !accepts.is_paused());

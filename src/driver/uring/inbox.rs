@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::base::peer::Peer;
 use crate::base::socket::{HangUp, Slot, SocketKey};
-use crate::driver::uring::accepts::{Accepts, Order};
+use crate::driver::uring::accepts::{Accepts, Single};
 use crate::driver::uring::addresses::Addresses;
 use crate::driver::uring::token::{Kind, Token};
 use crate::shard::input::{SendOutcome, Unsent};
@@ -185,17 +185,21 @@ impl Inbox {
     }
 
     fn sort_accept(&mut self, completion: Completion) {
-        let Completion { token, result, .. } = completion;
-        let accept = Order { listener: token.slot, place: token.generation };
+        let Completion { token, result, more, .. } = completion;
+        let accept = Single { listener: token.slot, place: token.generation };
         if let Ok(slot) = u32::try_from(result) {
             self.accepts.accepted(accept);
-            let peer = self.addresses.peer(accept.place);
+            let has_peer = self.accepts.has_peer(accept);
+            let peer = if has_peer { self.addresses.peer(accept.place) } else { Peer::Unknown };
             let listener = accept.listener as usize;
             self.events.push_back(Event::Accepted { slot: Slot(slot), listener, peer });
         }
+        if more {
+            return;
+        }
         self.accepts.ended(accept);
         match -result {
-            // Cancelled because the listener goes.
+            // Cancelled because the listener goes, or slots get scarce.
             libc::ECANCELED => {}
             // Everything else is over with the one connection that failed (ECONNABORTED, EPERM of a firewall, ..).
             errno if errno <= 0 || is_of_one_connection(errno) => {}
@@ -271,13 +275,12 @@ mod tests {
     }
 
     /// Of the second of two listeners.
-    fn accept(result: i32) -> Inbox {
+    fn accept(result: i32, more: bool) -> Inbox {
         let mut inbox = Inbox { accepts: Accepts::new(20_000), ..Inbox::default() };
         inbox.accepts.listen(2);
         inbox.addresses = Addresses::new(inbox.accepts.places());
-        let orders: Vec<Order> = std::iter::from_fn(|| inbox.accepts.next_order()).collect();
-        let token = Token { generation: orders[0].place, ..Token::new(Kind::Accept, 1) };
-        inbox.sort(Completion { token, result, buffer: None, more: false });
+        while inbox.accepts.next_order().is_some() {}
+        inbox.sort(Completion { token: Token::new(Kind::Accept, 1), result, buffer: None, more });
         inbox
     }
 
@@ -316,16 +319,18 @@ mod tests {
     #[test]
     fn an_accept_that_ran_out_of_room_is_paused_and_one_that_lost_a_connection_is_not() {
         for errno in [libc::ENFILE, libc::EMFILE, libc::ENOMEM, libc::ENOBUFS] {
-            let inbox = accept(-errno);
+            let inbox = accept(-errno, false);
             assert!(inbox.accepts.is_paused() && !inbox.has_arrears());
             assert_eq!(inbox.accepts.pauses(), 1);
         }
-        let inbox = accept(-libc::ECONNABORTED);
+        let inbox = accept(-libc::ECONNABORTED, false);
         assert!(!inbox.accepts.is_paused() && inbox.has_arrears());
-        let inbox = accept(70);
+        let inbox = accept(70, true);
+        assert!(!inbox.has_arrears(), "it goes on");
+        let inbox = accept(70, false);
         assert!(!inbox.accepts.is_paused() && inbox.has_arrears());
         assert!(matches!(inbox.events[0], Event::Accepted { slot: Slot(70), listener: 1, .. }));
-        let inbox = accept(-libc::ECANCELED);
+        let inbox = accept(-libc::ECANCELED, false);
         assert!(!inbox.accepts.is_paused() && inbox.events.is_empty());
     }
 

@@ -30,7 +30,7 @@ use crate::base::limits::FLUSH_CONNECTIONS;
 use crate::base::number::small;
 use crate::base::socket::{Slot, SocketKey};
 use crate::base::time::Time;
-use crate::driver::uring::accepts::{Accepts, Order};
+use crate::driver::uring::accepts::{Accepts, Order, Single};
 use crate::driver::uring::inbox::{Chunk, Completion, Event, Inbox};
 use crate::driver::uring::options::{Bells, RingError, RingOptions};
 use crate::driver::uring::token::{Kind, Token};
@@ -292,17 +292,30 @@ impl Ring {
     }
 
     fn order_accept(&mut self, order: Order) {
-        let socket = Fd(self.listeners[order.listener as usize].as_raw_fd());
-        let (address, length) = self.inbox.addresses.prepare(order.place);
-        let entry = opcode::Accept::new(socket, address, length)
-            .file_index(Some(DestinationSlot::auto_target()))
-            .build();
-        self.push(entry, Token { kind: Kind::Accept, generation: order.place, slot: order.listener });
+        let slot = DestinationSlot::auto_target();
+        match order {
+            Order::Multishot(listener) => {
+                let entry =
+                    opcode::AcceptMulti::new(self.listener(listener)).allocate_file_index(true).build();
+                self.push(entry, Token::new(Kind::Accept, listener));
+            }
+            Order::Single(Single { listener, place }) => {
+                let (address, length) = self.inbox.addresses.prepare(place);
+                let accept = opcode::Accept::new(self.listener(listener), address, length);
+                let token = Token { kind: Kind::Accept, generation: place, slot: listener };
+                self.push(accept.file_index(Some(slot)).build(), token);
+            }
+            Order::Cancel(listener) => self.cancel_accepts(listener),
+        }
+    }
+
+    fn listener(&self, listener: u32) -> Fd {
+        Fd(self.listeners[listener as usize].as_raw_fd())
     }
 
     /// Ends every accept of a listener: nothing else is asked of its descriptor.
-    pub(super) fn cancel_accepts(&mut self, listener: usize) {
-        let accepts = CancelBuilder::fd(Fd(self.listeners[listener].as_raw_fd())).all();
+    pub(super) fn cancel_accepts(&mut self, listener: u32) {
+        let accepts = CancelBuilder::fd(self.listener(listener)).all();
         self.push_quiet(opcode::AsyncCancel2::new(accepts).build());
     }
 

@@ -185,6 +185,7 @@ fn each_who_comes_is_known_by_their_address() {
         let four = TcpListener::bind("127.0.0.1:0").unwrap();
         harness.address = four.local_addr().unwrap();
         harness.ring.listen(vec![four.into(), six.into(), unix.into()]);
+        harness.ring.want_peers();
         // More at once than accepts are armed, each from an address of its own.
         let from = |last: u8| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

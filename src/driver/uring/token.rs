@@ -5,7 +5,8 @@ use crate::base::socket::{Slot, SocketKey};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    /// The accept of one connection; the slot is the index of the listener, the generation the place of the address.
+    /// An accept; the slot is the index of the listener, and of an accept of one connection the generation is the place of the
+    /// address.
     Accept = 1,
     /// A multishot receive of a socket.
     Receive,
