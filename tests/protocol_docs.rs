@@ -13,7 +13,7 @@ use courier::base::queue::GapReason;
 use courier::base::refusal::{After, Refusal};
 use courier::base::socket::{Arrival, Listener};
 use courier::base::time::UnixTime;
-use courier::protocol::site::{Decision, Shedding, Site};
+use courier::protocol::site::{Decision, Opening, Shedding, Site};
 use courier::protocol::{Closing, Event, GapNotice, WireFormat};
 use courier::wire::http;
 
@@ -56,8 +56,12 @@ fn every_reason_of_a_gap_is_explained() {
 }
 
 fn head() -> String {
+    shown(&opening(&site()).head)
+}
+
+fn site() -> Site {
     let rule = Rule::new(Pattern::parse("*").unwrap(), Access::public());
-    let site = Site {
+    Site {
         gate: Gate::new(Rules::new(vec![rule])),
         origins: AllowedOrigins::Any,
         allow_credentials: false,
@@ -69,14 +73,26 @@ fn head() -> String {
         publish_limit: 0,
         retry: Duration::from_secs(2),
         shedding: Shedding::Retry,
-    };
+    }
+}
+
+fn opening(site: &Site) -> Opening {
     let request = b"GET /events?channel=news HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
     let (head, _) = http::parse(request, 8_192).unwrap().unwrap();
     let web = Arrival::on(Listener::Web);
     let Decision::Stream(opening) = site.decide(web, &head, EPOCH, UnixTime::from_secs(0)) else {
         panic!("no stream")
     };
-    shown(&opening.head)
+    opening
+}
+
+/// The whole answers to a stream for which there is no room: as an EventSource obeys it, and as a 503.
+fn refused_streams() -> (Vec<u8>, Vec<u8>) {
+    let site = Site { shedding: Shedding::Unavailable, ..site() };
+    let Opening { mut head, format, busy, .. } = opening(&site);
+    let retry = Duration::from_millis(1_734);
+    format.encode_closing(Closing::ComeBack, retry, &mut head);
+    (head, busy.expect("it is refused by a 503").answer(retry).bytes)
 }
 
 fn messages() -> String {
@@ -128,6 +144,7 @@ fn other_blocks() -> String {
     format.encode_closing(Closing::Expired, Duration::from_millis(3_217), &mut expired);
     let (mut dismissed, reason) = (Vec::new(), Disconnect::UserDismissed.name());
     format.encode_closing(Closing::Dismissed(reason), Duration::from_millis(3_217), &mut dismissed);
+    let (shed, busy) = refused_streams();
     let mut examples = String::new();
     for (title, bytes) in [
         ("Opening, when every channel is live", &opening[..]),
@@ -138,6 +155,8 @@ fn other_blocks() -> String {
         ("Closing, before a planned end", &closing),
         ("Closing, when what the client was let in with has expired", &expired),
         ("Closing, when the application has ended the stream", &dismissed),
+        ("A stream that cannot be served now, whole", &shed),
+        ("The same with `server.shed = \"503\"`", &busy),
     ] {
         examples += &format!("{title}:\n\n{}\n", shown(bytes));
     }

@@ -17,6 +17,7 @@ mod callback;
 pub mod error;
 pub mod file;
 pub mod flags;
+pub mod limits_page;
 pub mod nearest;
 pub mod print;
 pub mod redis_url;

@@ -13,7 +13,8 @@ export async function startBrowser(test) {
   return browser;
 }
 
-// A site that is not courier's: its one page listens to the stream that ?stream= names and writes down what happens.
+// A site that is not courier's: its one page listens to the stream that ?stream= names, with cookies if there is
+// ?credentials, and writes down what happens.
 export async function startSite(test) {
   const server = createServer((request, response) => {
     response.writeHead(200, { "Content-Type": "text/html; charset=utf-8" });
@@ -28,7 +29,8 @@ const PAGE = `<!doctype html><title>listener</title><script>
   window.log = [];
   const stream = new URLSearchParams(location.search).get("stream");
   const write = (kind, event) => log.push({ kind, at: Date.now(), id: event.lastEventId, data: event.data });
-  window.source = stream && new EventSource(stream);
+  const withCredentials = new URLSearchParams(location.search).has("credentials");
+  window.source = stream && new EventSource(stream, { withCredentials });
   if (source) {
     source.onopen = (event) => write("open", event);
     source.onmessage = (event) => write("message", event);
@@ -38,9 +40,9 @@ const PAGE = `<!doctype html><title>listener</title><script>
   }
 </script>`;
 
-export async function listen(browser, site, stream) {
+export async function listen(browser, site, stream, { credentials = false } = {}) {
   const page = await browser.newPage();
-  await page.goto(`${site}/?stream=${encodeURIComponent(stream)}`);
+  await page.goto(`${site}/?stream=${encodeURIComponent(stream)}${credentials ? "&credentials" : ""}`);
   return new Listener(page);
 }
 
