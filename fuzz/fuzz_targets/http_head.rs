@@ -73,7 +73,7 @@ fn check(decision: Decision, rest: &[u8]) {
                 &question.request(site().gate.endpoint(question.endpoint), UnixTime::from_secs(0)),
             );
             check_answer(&inquiry.refuse(Refusal::ApplicationForbidden).bytes);
-            check(inquiry.finish());
+            check(inquiry.finish(), rest);
         }
         Decision::Admin(request) => check_answer(&request.answer(200, "text/plain", b"fine\n").bytes),
     }
