@@ -5,7 +5,9 @@
 
 use std::fmt::Write;
 
-use crate::base::limits::{ASK_BYTES, BROKER_BUFFER_BYTES, GATHER_BYTES, KIB, Limits, MIB, SCRATCH_BYTES};
+use crate::base::limits::{
+    ASK_BYTES, BROKER_BUFFER_BYTES, CALLBACK_QUESTION_BYTES, GATHER_BYTES, KIB, Limits, MIB, SCRATCH_BYTES,
+};
 use crate::config::{Config, Upstream};
 
 /// What one bound allows.
@@ -32,6 +34,9 @@ pub fn shares(config: &Config, size: Size) -> Vec<Share> {
     let Size { shards, connections, socket_bytes } = size;
     let sockets = bytes(shards * connections).saturating_mul(socket(config.limits.send_buffer_bytes));
     let of_shards = |of_one: usize| bytes(of_one).saturating_mul(bytes(shards));
+    // Nothing of this while no rule asks an application.
+    let asks = config.endpoints.len().min(1);
+    let Limits { callback_in_flight, callback_answer_bytes, callback_cache_bytes, .. } = config.limits;
     let (broker, own) = match &config.upstream {
         Upstream::Redis(_) => (0, ASK_BYTES),
         Upstream::Broker(_) => (config.limits.broker_memory_bytes, BROKER_BUFFER_BYTES),
@@ -47,10 +52,13 @@ pub fn shares(config: &Config, size: Size) -> Vec<Share> {
         ("limits.connections_per_shard", of_shards(connections * CONNECTION_BYTES)),
         ("limits.send_buffer_bytes", sockets.min(socket_bytes)),
         ("limits.broker_memory_bytes", bytes(broker)),
+        ("limits.callback_answer_bytes", of_shards(asks * callback_in_flight * callback_answer_bytes)),
+        ("limits.callback_cache_bytes", of_shards(asks * callback_cache_bytes)),
     ]
     .map(|(key, bytes)| Share { key: Some(key), bytes })
     .into();
-    let own = bytes(own).saturating_add(of_shards(SCRATCH_BYTES + GATHER_BYTES));
+    let own =
+        bytes(own).saturating_add(of_shards(SCRATCH_BYTES + GATHER_BYTES + asks * CALLBACK_QUESTION_BYTES));
     shares.push(Share { key: None, bytes: own });
     shares.sort_by_key(|share| std::cmp::Reverse(share.bytes));
     shares
