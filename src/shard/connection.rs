@@ -125,8 +125,14 @@ impl Shard {
 
     pub(super) fn ending_overdue(&mut self, socket: SocketKey) {
         let row = &self.rows[socket.slot.index()];
-        if row.generation == socket.generation && row.state == State::Ending {
-            self.shut_down(socket.slot);
+        if row.generation != socket.generation {
+            return;
+        }
+        match (row.state, row.retiring) {
+            (State::Ending, _) => self.shut_down(socket.slot),
+            // It has not even taken what goes in front of the last words.
+            (State::Live | State::Joining(_), Some(reason)) => self.disconnect(socket.slot, reason),
+            _ => {}
         }
     }
 

@@ -8,6 +8,7 @@
 //! While the shard drains, connections are still accepted, so that whoever waits in the listener's backlog is told when
 //! to come back instead of being reset. When the sweep is through, the listener is closed.
 
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use crate::base::disconnect::Disconnect;
@@ -18,7 +19,7 @@ use crate::protocol::{Closing, WireFormat};
 
 use super::Shard;
 use super::input::Output;
-use super::row::{Flags, State};
+use super::row::{Flags, NO_TAIL, State};
 use super::sweep::Sweep;
 
 /// How far the shard is with stopping.
@@ -106,7 +107,21 @@ impl Shard {
         let row = &mut self.rows[slot.index()];
         if matches!(row.state, State::Live | State::Joining(_)) && row.retiring.is_none() {
             row.retiring = Some(reason);
+            let must_wait = row.flags.has(Flags::BLOCKED) || row.tail != NO_TAIL;
+            // Who comes back loses nothing by a message more, and a drain of many streams shall not note each.
+            let may_come_back = matches!(reason, Disconnect::Drain | Disconnect::Lifetime);
+            if must_wait || !may_come_back {
+                self.owe_no_more(slot);
+            }
             self.queue(slot);
+        }
+    }
+
+    /// What comes from here on is not for a stream that ends, and it must take the rest in time.
+    pub(super) fn owe_no_more(&mut self, slot: Slot) {
+        if let Entry::Vacant(last) = self.last_owed.entry(slot) {
+            last.insert(self.hub.position());
+            self.watch_ending(slot);
         }
     }
 

@@ -207,7 +207,7 @@ impl Shard {
             self.close_stream(slot, reason, &mut scratch);
         } else {
             // What comes from here on is not waited for: a broadcast may be faster than the stream.
-            self.last_owed.entry(slot).or_insert_with(|| self.hub.position());
+            self.owe_no_more(slot);
             self.again.push(slot);
         }
         let length = scratch.len() - start;

@@ -154,6 +154,8 @@ impl Shard {
         // The connection may have ended while it waited.
         let row =
             self.rows.get(connection.slot.index()).filter(|row| row.generation == connection.generation);
+        // One that ends opens no more: what would be replayed may be from behind its end.
+        let row = row.filter(|row| row.retiring.is_none());
         let Some(State::Joining(join)) = row.map(|row| row.state) else { return };
         let entry = self.joins.at_mut(join);
         let wants_past = wants_past(entry.start);
@@ -257,8 +259,7 @@ impl Shard {
         if !bytes.is_empty() {
             self.push_tail(slot, bytes);
         }
-        let is_retiring = self.rows[slot.index()].retiring.is_some();
-        if is_retiring || self.hub.is_owed(self.rows[slot.index()].subscriptions) {
+        if self.hub.is_owed(self.rows[slot.index()].subscriptions) {
             self.queue(slot);
         }
     }

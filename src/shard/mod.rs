@@ -108,7 +108,8 @@ pub struct Shard {
     dismissals: Dismissals,
     asking: Asking,
     tails: Tails,
-    /// Streams that end and are owed more than one send: up to where, as it was when they began to.
+    /// Streams that end and cannot at once, or must hear nothing more: up to where they are owed, as it was when they began
+    /// to end.
     last_owed: BTreeMap<Slot, Position>,
     /// Connections to flush, beside those that a round of the hub leads to.
     ready: VecDeque<Slot>,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::channel::{ChannelMode, ChannelName};
+use crate::base::dismissal::{Dismissal, Whom};
 use crate::base::peer::Peer;
 use crate::base::position::Start;
 use crate::base::time::UnixTime;
@@ -97,4 +98,89 @@ fn nothing_is_kept_of_a_grant_whose_stream_has_ended() {
     assert_eq!(bench.shard.next_deadline(), None);
     tick(&mut bench, 20);
     assert_eq!(bench.disconnects(Disconnect::Expired), 0);
+}
+
+/// A stream whose client takes no more than ten bytes of a message, and what it has got so far.
+fn blocked(bench: &mut Bench) -> (SocketKey, ChannelKey) {
+    bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
+    let grant = Grant { user: Some("7".into()), expires: Some(UnixTime::from_secs(1_010)) };
+    let socket = granted(bench, 0, grant);
+    let channel = bench.asked("a").0;
+    bench.join_all(1);
+    bench.room.insert(0, 10);
+    bench.publish(&[(channel, 2, "owed")]);
+    bench.flush();
+    (socket, channel)
+}
+
+fn unblock(bench: &mut Bench, socket: SocketKey) -> String {
+    bench.room.clear();
+    bench.input(Input::Writable { socket });
+    bench.flush();
+    bench.body(0)
+}
+
+#[test]
+fn what_is_published_after_the_expiry_does_not_reach_who_reads_slowly() {
+    let mut bench = Bench::new();
+    let (socket, channel) = blocked(&mut bench);
+    bench.publish(&[(channel, 3, "owed too")]);
+    tick(&mut bench, 10);
+    bench.publish(&[(channel, 4, "late")]);
+    bench.flush();
+    let body = unblock(&mut bench, socket);
+    assert!(body.contains("data: owed\n") && body.contains("data: owed too\n"), "{body}");
+    assert!(!body.contains("late") && body.contains("event: courier-expired\n"), "{body}");
+    assert_eq!(bench.disconnects(Disconnect::Expired), 1);
+    assert_eq!(bench.shard.leftovers(), 0);
+}
+
+#[test]
+fn what_is_published_after_a_ban_does_not_come_out_whether_the_client_reads_slowly_or_not() {
+    for is_slow in [true, false] {
+        let mut bench = Bench::new();
+        let (socket, channel) = blocked(&mut bench);
+        if !is_slow {
+            assert!(unblock(&mut bench, socket).contains("data: owed\n"));
+        }
+        let whom = Whom::User("7".into());
+        let dismissal = Dismissal { whom, until: UnixTime::from_secs(1_100) };
+        bench.input(Input::Delivery(Delivery::Dismiss(dismissal)));
+        bench.publish(&[(channel, 3, "late")]);
+        bench.flush();
+        let body = if is_slow { unblock(&mut bench, socket) } else { bench.body(0) };
+        assert!(!body.contains("late") && body.contains("user-disconnected"), "{body}");
+        assert_eq!(bench.disconnects(Disconnect::UserDismissed), 1);
+        assert_eq!(bench.shard.leftovers(), 0);
+    }
+}
+
+#[test]
+fn a_stream_that_has_expired_and_takes_nothing_is_shut_down_in_time_and_counted_once() {
+    let mut bench = Bench::new();
+    let (socket, _) = blocked(&mut bench);
+    tick(&mut bench, 10);
+    assert_eq!((bench.disconnects(Disconnect::Expired), bench.shard.leftovers() > 0), (0, true));
+    tick(&mut bench, limits::USER_TIMEOUT.as_secs() + 2);
+    assert!(bench.outputs.iter().any(|output| output.starts_with("Shutdown ")), "{:?}", bench.outputs);
+    assert_eq!((bench.disconnects(Disconnect::Expired), bench.shard.leftovers()), (1, 0));
+    bench.input(Input::HungUp { socket, cause: HangUp::Closed });
+    tick(&mut bench, limits::USER_TIMEOUT.as_secs() + 2);
+    assert_eq!((bench.disconnects(Disconnect::Expired), bench.shard.connections()), (1, 0));
+}
+
+#[test]
+fn an_answer_that_comes_after_the_expiry_replays_nothing_behind_an_early_head() {
+    let mut bench = Bench::new();
+    bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
+    let socket =
+        granted_until(&mut bench, 0, UnixTime::from_secs(1_000 + limits::JOIN_TIMEOUT.as_secs() + 5));
+    bench.room.insert(0, 10);
+    let channel = bench.asked("a").0;
+    tick(&mut bench, limits::JOIN_TIMEOUT.as_secs() + 1);
+    tick(&mut bench, 4);
+    bench.joined(socket, channel, 3, vec![replayed(3, "late")], None);
+    let received = unblock(&mut bench, socket);
+    assert!(!received.contains("late") && received.contains("event: courier-expired\n"), "{received}");
+    assert_eq!((bench.disconnects(Disconnect::Expired), bench.shard.leftovers()), (1, 0));
 }
