@@ -11,6 +11,7 @@
 //! Plain state without I/O. Invariants: while slots are scarce and nothing but accepts takes any, no more accepts are armed
 //! than slots are free; a place for an address belongs to one armed accept at most. Cost: a look at each listener a turn.
 
+use crate::base::limits::CONNECTIONS_SPARE;
 use crate::base::number::small;
 use crate::base::time::Time;
 use crate::driver::uring::pace::Pace;
@@ -203,7 +204,7 @@ impl Accepts {
     fn find(&self) -> Option<Wanted> {
         let takes_one = self.wants_peers || self.pace.is_some() || self.free < SLOTS_ABOUND;
         let armed: u32 = self.listeners.iter().map(|listener| listener.armed).sum();
-        let share = (self.free / small(self.listeners.len()).max(1)).clamp(1, ARMED_MAX);
+        let share = (self.free / small(self.listeners.len()).max(1)).max(1);
         let may_come = self.pace.is_none_or(|pace| self.armed_paced() < pace.tokens());
         let mut wanted = None;
         for (index, listener) in (0..).zip(&self.listeners) {
@@ -217,7 +218,7 @@ impl Accepts {
                 if listener.armed == 0 {
                     wanted = Some(Wanted::Multishot(index));
                 }
-            } else if listener.armed < share
+            } else if listener.armed < share.min(self.armed_max(index))
                 && armed < self.free
                 && (may_come || index as usize >= self.paced)
             {
@@ -225,6 +226,23 @@ impl Accepts {
             }
         }
         wanted
+    }
+
+    /// How many accepts of one connection the listener may have. Each keeps a slot from the others for as long as nobody comes
+    /// to it, so those of quiet listeners together stay well below the slots that are to spare: otherwise, in a table that
+    /// is nearly full, nobody would be left to tell those on a busy one that there is no room.
+    fn armed_max(&self, listener: u32) -> u32 {
+        let listeners = small(self.listeners.len());
+        if listeners == 1 {
+            return ARMED_MAX;
+        }
+        let is_last = listener + 1 == listeners;
+        let most = match listeners - 1 {
+            _ if is_last => ARMED_LAST_MAX,
+            1 => ARMED_MAX,
+            clients => ARMED_QUIET_MAX / (clients - 1),
+        };
+        most.min(self.slots / (4 * listeners)).max(1)
     }
 
     fn armed_paced(&self) -> u32 {
@@ -244,6 +262,11 @@ enum Wanted {
 const SLOTS_ABOUND: u32 = 8_192;
 /// How many accepts of one connection a listener has at most: so many connections come in a turn, and so many slots are kept for it.
 const ARMED_MAX: u32 = 64;
+/// And the last of several, to which an operator comes.
+const ARMED_LAST_MAX: u32 = 4;
+/// And all but one of several for clients together.
+const ARMED_QUIET_MAX: u32 = 32;
+const _: () = assert!((ARMED_LAST_MAX + ARMED_QUIET_MAX) as usize <= CONNECTIONS_SPARE * 2 / 3);
 
 #[cfg(test)]
 mod tests {
@@ -318,10 +341,12 @@ mod tests {
         let mut accepts = accepts(20_000, 2);
         accepts.want_peers();
         let first = singles(&mut accepts);
-        assert_eq!(first.len(), 2 * ARMED_MAX as usize);
+        assert_eq!(first.len(), (ARMED_MAX + ARMED_LAST_MAX) as usize);
         let mut places: Vec<u32> = first.iter().map(|accept| accept.place).collect();
         places.sort_unstable();
-        assert_eq!(places, (0..accepts.places()).collect::<Vec<_>>());
+        places.dedup();
+        assert_eq!(places.len(), first.len());
+        assert!(places.iter().all(|&place| place < accepts.places()));
         assert!(accepts.has_peer(first[3]));
         accepted(&mut accepts, first[3]);
         assert_eq!(singles(&mut accepts), [first[3]], "the place that is free again");
@@ -342,6 +367,25 @@ mod tests {
         assert_eq!(listeners(&singles(&mut accepts)), [0]);
         (0..9).for_each(|_| accepts.freed_slot());
         assert_eq!(listeners(&singles(&mut accepts)), [0; 2], "a table does not grow");
+    }
+
+    #[test]
+    fn quiet_listeners_leave_slots_for_a_busy_one_in_a_table_that_gets_full() {
+        for (slots, listeners, spare) in
+            [(128, 2, 64), (704, 2, 64), (20_000, 2, 64), (704, 5, 64), (40, 2, 20)]
+        {
+            let mut accepts = accepts(slots, listeners);
+            accepts.want_peers();
+            let mut armed = singles(&mut accepts);
+            let mut came = 0;
+            // All come to the first listener.
+            while let Some(at) = armed.iter().position(|accept| accept.listener == 0) {
+                accepted(&mut accepts, armed.swap_remove(at));
+                came += 1;
+                armed.extend(singles(&mut accepts));
+            }
+            assert!(came > slots - spare, "{came} of {slots}, {listeners} listeners");
+        }
     }
 
     #[test]
