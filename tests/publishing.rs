@@ -205,6 +205,19 @@ fn a_client_that_publishes_too_fast_is_told_to_wait_and_the_application_is_not()
 }
 
 #[test]
+fn the_connections_of_one_address_share_its_rate() {
+    let directory = Directory::new();
+    let flags = ["--limits-publish-rate-per-client", "1", "--server-trusted-proxies", "127.0.0.1"];
+    let courier = start(&directory, &["--broker", "127.0.0.1:0"], &flags);
+    // From an address, and through a proxy for one.
+    for fields in ["", "X-Forwarded-For: 192.0.2.7\r\n"] {
+        let statuses: Vec<u16> =
+            (0..10).map(|_| post(courier.web, "/publish?channel=open.a", fields, "x").status).collect();
+        assert!(statuses.starts_with(&[202]) && statuses.contains(&429), "{fields}: {statuses:?}");
+    }
+}
+
+#[test]
 fn while_redis_is_away_nothing_is_said_to_be_published() {
     let directory = Directory::new();
     let mut redis = Redis::start();

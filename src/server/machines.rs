@@ -38,10 +38,12 @@ pub(super) fn site(config: &Config) -> Site {
     }
 }
 
-/// Whether anything looks at who connects, which is not free to know.
+/// Whether anything looks at who connects, which is not free to know. Who publishes is held to a rate by address, unless a
+/// way in says which user it is.
 pub(super) fn wants_peers(config: &Config) -> bool {
-    let ways = |rule: &Rule| rule.access.ways().iter().chain(rule.publish.ways()).any(Way::reads_client);
-    config.limits.connections_per_address < usize::MAX || config.rules.iter().any(ways)
+    let asks =
+        |rule: &Rule| !rule.publish.ways().is_empty() || rule.access.ways().iter().any(Way::reads_client);
+    config.limits.connections_per_address < usize::MAX || config.rules.iter().any(asks)
 }
 
 pub(super) fn shard(
