@@ -354,7 +354,7 @@ options! {
     LimitsLogBytes Some("limits.log_bytes"), "limits-log-bytes", Limits, size(64 * KIB, 64 * GIB), Some("256MiB"),
         "What one shard keeps for clients that are behind, over all channels. Beyond: the channel with the oldest message lets go of those who are behind, as its rule says.";
     LimitsTailBytes Some("limits.tail_bytes"), "limits-tail-bytes", Limits, size(64 * KIB, 64 * GIB), Some("64MiB"),
-        "What one shard keeps of half-sent messages, heads and replays. Beyond: the connection with the most is closed. One replay takes half of it at most; the oldest of a longer one is left out, and said so.";
+        "What one shard keeps of half-sent messages, heads and replays. Beyond: the connection with the most is closed. One replay takes half of it at most; the oldest of a longer one is left out, and said so. Bodies of publishes have as much again, from their announcement on; beyond: 503.";
     LimitsSendBufferBytes Some("limits.send_buffer_bytes"), "limits-send-buffer-bytes", Limits, size(4 * KIB, 64 * MIB), Some("64KiB"),
         "The kernel's send buffer of one connection (SO_SNDBUF).";
     LimitsQueueBytes Some("limits.queue_bytes"), "limits-queue-bytes", Limits, size(64 * KIB, GIB), Some("8MiB"),

@@ -5,9 +5,11 @@
 //! like; only there may it have `event`, `id` and `retry`. Whatever is in doubt refuses the whole batch.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::base::channel::ChannelName;
@@ -41,7 +43,7 @@ pub(super) enum BadBatch {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Batch<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "bounded")]
     messages: Vec<Members<'a>>,
 }
 
@@ -62,13 +64,12 @@ struct Members<'a> {
 
 /// Reads a batch; nothing is published of one that is not right as a whole.
 pub(super) fn parse(body: &[u8]) -> Result<Vec<Entry<'_>>, BadBatch> {
-    let batch: Batch<'_> =
-        serde_json::from_slice(body).map_err(|error| BadBatch::NotOne(error.to_string()))?;
+    let batch: Batch<'_> = serde_json::from_slice(body).map_err(|error| {
+        let error = error.to_string();
+        if error.starts_with(TOO_MANY) { BadBatch::TooMany } else { BadBatch::NotOne(error) }
+    })?;
     if batch.messages.is_empty() {
         return Err(BadBatch::Empty);
-    }
-    if batch.messages.len() > PUBLISH_BATCH {
-        return Err(BadBatch::TooMany);
     }
     let entries = batch.messages.into_iter().enumerate().map(|(number, members)| {
         let channel =
@@ -76,6 +77,32 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Entry<'_>>, BadBatch> {
         Ok(Entry { channel, members, number })
     });
     entries.collect()
+}
+
+/// Reads messages up to the bound and no further: what a body costs in memory does not depend on how many it holds.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Members<'de>>, D::Error> {
+    struct Bounded;
+
+    impl<'de> Visitor<'de> for Bounded {
+        type Value = Vec<Members<'de>>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a sequence")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+            let mut messages = Vec::new();
+            while let Some(message) = sequence.next_element()? {
+                if messages.len() == PUBLISH_BATCH {
+                    return Err(A::Error::custom(TOO_MANY));
+                }
+                messages.push(message);
+            }
+            Ok(messages)
+        }
+    }
+
+    deserializer.deserialize_seq(Bounded)
 }
 
 impl Entry<'_> {
@@ -135,6 +162,9 @@ impl BadBatch {
     }
 }
 
+/// What the visitor says of too many messages; the parser's own errors begin otherwise.
+const TOO_MANY: &str = "too many messages";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +207,13 @@ mod tests {
             let body = format!(r#"{{"messages": [{{"channel": "a", "data": "x", {members}}}]}}"#);
             assert_eq!(payloads(&body, true), Err(BadBatch::Envelope(0)), "{members}");
         }
+    }
+
+    #[test]
+    fn nothing_is_read_behind_one_message_too_many() {
+        let message = r#"{"channel": "a", "data": "x"}, "#;
+        let body = format!("{{\"messages\": [{}and no more JSON", message.repeat(PUBLISH_BATCH + 1));
+        assert_eq!(payloads(&body, false), Err(BadBatch::TooMany));
     }
 
     #[test]

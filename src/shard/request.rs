@@ -87,9 +87,6 @@ impl Shard {
             entry.since = self.now;
             self.watch_head(slot, request);
         }
-        if let Phase::Body(_) = self.requests.at(request).phase {
-            self.body_bytes += bytes.len();
-        }
         self.advance_request(slot);
     }
 
@@ -174,13 +171,13 @@ impl Shard {
                 Step::Over
             }
             Decision::Publish(publish) => {
-                let entry = self.requests.at_mut(request);
-                self.body_bytes += entry.buffer.len();
+                // Room for all of it from the start: else many heads that come first would all find room.
                 if self.body_bytes + publish.length > self.limits.tail_bytes {
-                    self.body_bytes -= entry.buffer.len();
                     return self.answer(slot, publish.answer_unread());
                 }
+                self.body_bytes += publish.length;
                 let interim = publish.interim;
+                let entry = self.requests.at_mut(request);
                 entry.phase = Phase::Body(publish);
                 if !interim.is_empty() {
                     self.push_tail(slot, interim.to_vec());
@@ -212,7 +209,7 @@ impl Shard {
         if entry.buffer.len() < publish.length {
             return Step::Wait;
         }
-        self.body_bytes -= entry.buffer.len();
+        self.body_bytes -= publish.length;
         let rest = entry.buffer.split_off(publish.length);
         let body = Bytes::from(std::mem::replace(&mut entry.buffer, rest));
         let Phase::Body(publish) = std::mem::replace(&mut entry.phase, Phase::Idle) else {
@@ -374,7 +371,7 @@ impl Shard {
     pub(super) fn drop_request(&mut self, request: u32) {
         let entry = self.requests.remove(self.requests.key_at(request)).expect("the row holds the request");
         match &entry.phase {
-            Phase::Body(_) => self.body_bytes -= entry.buffer.len(),
+            Phase::Body(publish) => self.body_bytes -= publish.length,
             Phase::AwaitGrant(awaited) => self.forget_awaited(awaited),
             Phase::Idle | Phase::Head | Phase::AwaitPublished(_) | Phase::AwaitAdmin(_) => {}
         }

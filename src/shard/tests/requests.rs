@@ -135,6 +135,35 @@ fn a_published_body_goes_to_the_reader_and_its_outcome_to_the_client() {
 }
 
 #[test]
+fn bodies_have_room_from_their_announcement_to_their_end() {
+    let mut bench = Bench::with(|options| options.limits.tail_bytes = 1_000);
+    let head = "POST /publish?channel=demo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 400\r\n\r\n";
+    // Not one byte of a body has come when the third asks.
+    let [first, second, _] = [1, 2, 3].map(|slot| bench.request(slot, head));
+    bench.flush();
+    assert!(String::from_utf8_lossy(&bench.received[&3]).starts_with("HTTP/1.1 503 "));
+    assert_eq!(bench.shard.body_bytes, 800);
+    bench.input(Input::Received { socket: first, bytes: &[b'x'; 100] });
+    bench.input(Input::HungUp { socket: first, cause: HangUp::Closed });
+    assert_eq!(bench.shard.body_bytes, 400);
+    let mut whole = vec![b'x'; 400];
+    whole.extend_from_slice(b"GET /");
+    bench.input(Input::Received { socket: second, bytes: &whole });
+    assert_eq!(
+        (bench.controls.len(), bench.shard.body_bytes),
+        (1, 0),
+        "the next request's bytes are no body"
+    );
+    bench.request(4, &format!("{head}{}", "x".repeat(399)));
+    assert_eq!(bench.shard.body_bytes, 400);
+    bench.now = bench.now.after(Duration::from_secs(3_600));
+    bench.input(Input::Tick);
+    bench.flush();
+    assert!(String::from_utf8_lossy(&bench.received[&4]).starts_with("HTTP/1.1 408 "));
+    assert_eq!(bench.shard.body_bytes, 0);
+}
+
+#[test]
 fn who_publishes_too_fast_is_told_to_wait_and_keeps_the_connection() {
     let mut bench = Bench::new();
     let request = "POST /publish?channel=demo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
