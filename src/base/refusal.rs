@@ -107,8 +107,8 @@ refusals! {
         "The application answers 403, or does not grant all of the channels."
         "The application does not grant you all of these channels.",
     OriginNotAllowed = 403 "origin-not-allowed" Keep
-        "An `Origin` that is neither allowed nor the request's own host, or one that is not listed where a cookie \
-         decides; at `/publish` in try-out, any \
+        "An `Origin` that is neither allowed nor the request's own host, or, where a cookie decides, one that is \
+         not listed or may not use cookies; at `/publish` in try-out, any \
          `Origin` but the request's own host, or a `Host` that is no loopback name."
         "Pages of this origin may not do this. The operator lists origins with --allowed-origins; in try-out \
          publishing is for courier's own page at a loopback address.",

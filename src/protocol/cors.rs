@@ -39,12 +39,13 @@ pub(super) fn preflight_fields(methods: &str, out: &mut Vec<u8>) {
     http::field("Access-Control-Max-Age", "7200", out);
 }
 
-/// Whether cookies of this request count: a browser sends them whoever's page asks, so the page has to be the host's own
-/// or on the list; that every page may read (`*`) is not enough. Requests without Origin are of no page, or of one of the
+/// Whether cookies of this request count: a browser sends them whoever's page asks, so the page has to be the host's own,
+/// or on the list where the operator lets listed pages use cookies; to withhold `Access-Control-Allow-Credentials` keeps a
+/// page from reading an answer and not from asking. Requests without Origin are of no page, or of one of the
 /// same origin, unless the browser says otherwise (Fetch metadata, as of an image's address).
-pub(super) fn may_use_cookies(origins: &AllowedOrigins, head: &Head<'_>) -> bool {
+pub(super) fn may_use_cookies(site: &Site, head: &Head<'_>) -> bool {
     match head.origin {
-        Some(origin) => origins.lists(origin) || is_of_host(origin, head),
+        Some(origin) => site.allow_credentials && site.origins.lists(origin) || is_of_host(origin, head),
         None => !head.sec_fetch_site.is_some_and(|site| site == b"cross-site" || site == b"same-site"),
     }
 }

@@ -32,7 +32,7 @@ pub use crate::protocol::answer::Answer;
 pub struct Site {
     pub gate: Gate,
     pub origins: AllowedOrigins,
-    /// Whether pages of listed origins may read answers to requests with cookies.
+    /// Whether cookies count in requests of pages of listed origins, and those pages may read the answers.
     pub allow_credentials: bool,
     /// Who may say for whom it asks.
     pub proxies: Proxies,
@@ -249,7 +249,7 @@ impl Site {
     /// What the request shows to get in.
     fn credentials<'a>(&self, peer: Peer, head: &Head<'a>) -> Credentials<'a> {
         let Head { authorization, query, fields, ref cookies, .. } = *head;
-        let is_trusted = cookies.is_empty() || cors::may_use_cookies(&self.origins, head);
+        let is_trusted = cookies.is_empty() || cors::may_use_cookies(self, head);
         Credentials {
             authorization,
             cookies: if is_trusted { cookies.clone() } else { SmallVec::new() },

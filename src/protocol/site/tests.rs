@@ -421,7 +421,7 @@ fn admin_pages_are_answered_once_they_are_rendered() {
 }
 
 #[test]
-fn cookies_count_only_if_the_page_that_asks_is_the_hosts_own_or_on_the_list() {
+fn cookies_count_only_if_the_page_that_asks_is_the_hosts_own_or_may_use_them() {
     let own = "Origin: http://a\r\n";
     let listed = "Origin: https://app.example\r\n";
     let stranger = "Origin: https://evil.example\r\n";
@@ -433,6 +433,7 @@ fn cookies_count_only_if_the_page_that_asks_is_the_hosts_own_or_on_the_list() {
         ("*", "Origin: null\r\n", false),
         ("https://app.example", listed, true),
         ("https://app.example", stranger, false),
+        ("https://app.example", own, true),
         ("https://*.app.example", "Origin: https://www.app.example\r\n", true),
         ("*", "Sec-Fetch-Site: same-origin\r\n", true),
         ("*", "Sec-Fetch-Site: none\r\n", true),
@@ -441,9 +442,15 @@ fn cookies_count_only_if_the_page_that_asks_is_the_hosts_own_or_on_the_list() {
     ] {
         let request = format!("GET /events HTTP/1.1\r\nHost: a\r\nCookie: session=1\r\n{fields}\r\n");
         let (head, _) = http::parse(request.as_bytes(), 8_192).unwrap().unwrap();
-        let credentials = site(&[origins], false).credentials(Peer::Unknown, &head);
-        assert_eq!(credentials.cookie("session").is_some(), count, "{origins} {fields}");
-        assert_eq!(credentials.cookies_withheld, !count, "{origins} {fields}");
+        for allow_credentials in [true, false] {
+            let site = Site { allow_credentials, ..site(&[origins], false) };
+            let credentials = site.credentials(Peer::Unknown, &head);
+            // Pages of other origins need both: the list, and that listed ones may use cookies.
+            let count = count && (allow_credentials || origins == "*" || fields == own);
+            let what = format!("{origins} {fields} {allow_credentials}");
+            assert_eq!(credentials.cookie("session").is_some(), count, "{what}");
+            assert_eq!(credentials.cookies_withheld, !count, "{what}");
+        }
     }
     let (head, _) =
         http::parse(b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: null\r\n\r\n", 8_192).unwrap().unwrap();
