@@ -104,8 +104,10 @@ const HEAD: &str = "\
 
 <!-- Made from the table of options and src/config/limits_page.rs: make reference. -->
 
-Everything that can grow has a bound. At a bound the new is refused and the old stays. How a client is told depends on what
-it asked for:
+Everything that can grow has a bound. At a bound the new is refused and the old stays, but for what is kept for those who read
+too slowly: at `limits.lag_bytes` and `limits.log_bytes` the slowest is closed or skips, as `slow` of its channel says, and at
+`limits.tail_bytes` whoever has more waiting is closed; each can resume. How a client that is refused is told depends on what it
+asked for:
 
 - A stream that cannot be served now is one that ends at once: `200`, `retry:` with a time that differs from client to client,
   end. An EventSource comes back by itself then; on any other answer it gives up for good. With `server.shed = \"503\"` it is
