@@ -112,13 +112,17 @@ impl Shard {
         }
     }
 
+    /// Gives one of those who waited what it gets, if it still waits: what those before it were sent may have ended its
+    /// connection, whose tail was the longest at the bound of all tails.
     fn tell_waiter(&mut self, socket: SocketKey, question: Key, answer: Option<&Answer>) {
         let slot = socket.slot;
-        let row = &self.rows[slot.index()];
-        assert!(row.generation == socket.generation, "who has gone does not wait");
-        let State::Request(request) = row.state else { panic!("who waits is at a request") };
-        let awaited = self.take_awaited(request).expect("who waits is in the phase for it");
-        assert!(awaited.question == question, "a request waits for one question");
+        let Some(request) = self.present_request(socket) else { return };
+        let is_its_question =
+            |phase: &Phase| matches!(phase, Phase::AwaitGrant(awaited) if awaited.question == question);
+        if !is_its_question(&self.requests.at(request).phase) {
+            return;
+        }
+        let Some(awaited) = self.take_awaited(request) else { return };
         let mut inquiry = Box::new(awaited.inquiry);
         let step = match answer {
             Some(Answer::Granted(grant)) => {
@@ -153,8 +157,7 @@ impl Shard {
             ForNow::Shed(opening) => self.shed_request(slot, opening, reason),
             ForNow::Answer(answer) => {
                 answer.refusal.into_iter().for_each(|refusal| self.counters.refusal(refusal));
-                self.push_tail(slot, answer.bytes);
-                self.end_after_tail(slot, reason);
+                self.end_with(slot, answer.bytes, reason);
             }
         }
         Step::Over

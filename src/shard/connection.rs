@@ -110,6 +110,16 @@ impl Shard {
         }
     }
 
+    /// Gives a connection its last bytes and ends it behind them. At the bound of all tails it may be this one that ends
+    /// for it, at once and with that reason.
+    pub(super) fn end_with(&mut self, slot: Slot, bytes: Vec<u8>, reason: Disconnect) {
+        let state = self.rows[slot.index()].state;
+        self.push_tail(slot, bytes);
+        if self.rows[slot.index()].state == state {
+            self.end_after_tail(slot, reason);
+        }
+    }
+
     /// The last is handed over.
     pub(super) fn begin_ending(&mut self, slot: Slot) {
         self.rows[slot.index()].state = State::Ending;
@@ -221,7 +231,8 @@ impl Shard {
         self.counters.cells.log_bytes.set(self.hub.log_bytes() as u64);
     }
 
-    /// Gives a connection bytes that go first. Ends it if all tails together are at their bound.
+    /// Gives a connection bytes that go first. If all tails together are at their bound then, a connection ends: this one or
+    /// any other.
     pub(super) fn push_tail(&mut self, slot: Slot, bytes: Vec<u8>) {
         let row = &mut self.rows[slot.index()];
         if row.tail == NO_TAIL {

@@ -100,8 +100,7 @@ impl Shard {
     /// Answers a request for a stream so that an EventSource stops for good.
     pub(super) fn stop_request(&mut self, slot: Slot, opening: &Opening) {
         self.counters.cells.streams_kept_away.add(1);
-        self.push_tail(slot, opening.stop().bytes);
-        self.end_after_tail(slot, Disconnect::Finished);
+        self.end_with(slot, opening.stop().bytes, Disconnect::Finished);
     }
 
     /// Forgets those who may come back.

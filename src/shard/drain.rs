@@ -173,8 +173,7 @@ impl Shard {
         match unopened {
             Some(answer) => {
                 answer.refusal.into_iter().for_each(|refusal| self.counters.refusal(refusal));
-                self.push_tail(slot, answer.bytes);
-                self.end_after_tail(slot, reason);
+                self.end_with(slot, answer.bytes, reason);
             }
             // The one way that makes an EventSource come back: 200, `retry:`, end.
             None => {
@@ -199,8 +198,7 @@ impl Shard {
                 bytes
             }
         };
-        self.push_tail(slot, bytes);
-        self.end_after_tail(slot, reason);
+        self.end_with(slot, bytes, reason);
     }
 }
 

@@ -320,7 +320,7 @@ impl Shard {
     }
 
     pub(super) fn head_overdue(&mut self, socket: SocketKey) {
-        let Some(request) = self.timed_request(socket) else { return };
+        let Some(request) = self.present_request(socket) else { return };
         let entry = self.requests.at_mut(request);
         entry.has_head_deadline = false;
         let is_over = self.now.since(entry.since) >= self.limits.head_timeout;
@@ -337,7 +337,7 @@ impl Shard {
     }
 
     pub(super) fn idle_overdue(&mut self, socket: SocketKey) {
-        let Some(request) = self.timed_request(socket) else { return };
+        let Some(request) = self.present_request(socket) else { return };
         let entry = self.requests.at_mut(request);
         entry.has_idle_deadline = false;
         if let Phase::Idle = entry.phase {
@@ -349,8 +349,8 @@ impl Shard {
         }
     }
 
-    /// The request that a deadline was set for, if the connection still is at requests.
-    fn timed_request(&self, socket: SocketKey) -> Option<u32> {
+    /// The request that this key was kept for, by a deadline or a question, if the connection still is at requests.
+    pub(super) fn present_request(&self, socket: SocketKey) -> Option<u32> {
         let row = &self.rows[socket.slot.index()];
         match row.state {
             State::Request(request) if row.generation == socket.generation => Some(request),

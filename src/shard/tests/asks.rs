@@ -3,7 +3,7 @@
 use super::*;
 use crate::access::{AppAddress, Endpoint, EndpointIndex, Way};
 use crate::base::asked::AskOutcome;
-use crate::base::limits::{CALLBACK_BREAKER_FAILURES, CALLBACK_BREAKER_PAUSE};
+use crate::base::limits::{CALLBACK_BREAKER_FAILURES, CALLBACK_BREAKER_PAUSE, KIB};
 use crate::base::refusal::Refusal;
 use crate::base::time::UnixTime;
 use crate::shard::input::AppReply;
@@ -468,4 +468,62 @@ fn cookies_of_an_untrusted_page_are_not_shown_to_the_application() {
     assert!(!request.contains("s=1") && request.contains(r#""cookies":{}"#), "{request}");
     bench.app_says(question, 401, "");
     bench.assert_refused(2, Refusal::OriginNotAllowed);
+}
+
+/// Clients whose sockets take nothing: one that asks this has the longest tail, others leave no room for one answer more.
+fn at_the_bound_of_tails(ask: &str, victim: u32, waiters: u32) -> (Bench, SocketKey) {
+    let mut bench = asking(|options| options.limits.tail_bytes = 64 * KIB);
+    let refused = get("channel=out.a", "");
+    bench.request(30, &refused);
+    let each = bench.all(30).len();
+    bench.room = (0..30).map(|slot| (slot, 0)).collect();
+    (0..waiters).filter(|slot| *slot != victim).for_each(|slot| _ = bench.request(slot, ask));
+    let longest = 16_000 / each;
+    let key = bench.request(victim, &(refused.repeat(longest) + ask));
+    let mut left = 64 * KIB / each - longest;
+    for slot in waiters.. {
+        let count = left.min(longest - 1);
+        if count == 0 {
+            break;
+        }
+        bench.request(slot, &refused.repeat(count));
+        left -= count;
+    }
+    bench.flush();
+    assert_eq!((bench.shard.asking.waiters(), bench.asks.len()), (waiters as usize, 1));
+    (bench, key)
+}
+
+#[test]
+fn what_a_waiter_is_told_may_end_a_later_one_of_the_same_question() {
+    let ask = get("channel=app.a", "").replace("GET", "HEAD");
+    for (status, body) in [(401, ""), (500, ""), (200, r#"{"channels": ["app.a"]}"#)] {
+        let (mut bench, _) = at_the_bound_of_tails(&ask, 5, 6);
+        bench.app_answers(status, body);
+        assert_eq!(bench.disconnects(Disconnect::TailLimit), 1, "{status}");
+        assert_eq!(bench.shard.asking.waiters(), 0);
+        let ends: u64 = Disconnect::ALL.iter().map(|reason| bench.disconnects(*reason)).sum();
+        assert_eq!(
+            ends,
+            if status == 401 { 1 } else { 6 },
+            "{status}: who is refused may ask for something else"
+        );
+    }
+}
+
+#[test]
+fn whoever_ends_by_what_it_is_told_ends_once() {
+    let head = get("channel=app.a", "").replace("GET", "HEAD");
+    for (ask, is_half_closed) in [(&head, true), (&head, false), (&get("channel=app.a", ""), false)] {
+        let (mut bench, socket) = at_the_bound_of_tails(ask, 0, 1);
+        let left = bench.shard.connections() - u64::from(is_half_closed);
+        if is_half_closed {
+            bench.input(Input::HungUp { socket, cause: HangUp::Closed });
+        }
+        bench.app_fails(AskOutcome::Closed);
+        let census = bench.shard.census.connections() as u64;
+        assert_eq!((bench.shard.connections(), census), (left, left), "a descriptor is closed once");
+        assert_eq!(bench.disconnects(Disconnect::TailLimit), 1);
+        assert_eq!(bench.disconnects(Disconnect::ApplicationUnavailable), 0);
+    }
 }
