@@ -21,7 +21,8 @@ macro_rules! outcomes {
                 match self { $(Self::$variant => concat!($($text,)+),)+ }
             }
 
-            /// Whether the application did not do its part, which opens the breaker when it goes on.
+            /// Whether the application did not do its part, which opens the breaker when it goes on. What one client can get
+            /// it to answer at will is none: it would shut out all others.
             pub const fn is_failure(self) -> bool {
                 match self { $(Self::$variant => outcomes!(@$kind),)+ }
             }
@@ -50,8 +51,12 @@ outcomes! {
     Redirect = "redirect" Failure,
     /// It answered with a status of 500 or above.
     ServerError = "server-error" Failure,
-    /// It answered with a status that means nothing here: it is not 200, 401 or 403.
+    /// It answered with 408, 429, or a status below 300 that is not 200.
     Status = "status" Failure,
+    /// It answered with another status from 400 to 499: it works, and has something against this request.
+    ClientError = "client-error" Answer,
+    /// It let the client in until a time that is over by courier's clock.
+    Expired = "expired" Answer,
     /// It answered 200 with a body that is not the JSON described.
     BadAnswer = "bad-answer" Failure,
 }

@@ -101,7 +101,7 @@ refusals! {
         "`POST /publish` by a user, or in a channel, that `courier disconnect --for` keeps away."
         "The application keeps you away for a time; try again later.",
     ApplicationUnauthorized = 401 "application-unauthorized" Keep
-        "The application answers 401, or with a grant that has expired."
+        "The application answers 401."
         "The application does not know you: log in there, and come back.",
     ApplicationForbidden = 403 "application-forbidden" Keep
         "The application answers 403, or does not grant all of the channels."

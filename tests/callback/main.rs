@@ -138,7 +138,7 @@ fn whatever_else_it_does_the_client_comes_back() {
     for (todo, name) in [
         ("500", "server-error"),
         ("503", "server-error"),
-        ("404", "status"),
+        ("404", "client-error"),
         ("redirect", "redirect"),
         ("huge", "too-large"),
         ("garbage", "malformed"),

@@ -247,7 +247,8 @@ impl Asking {
                 }
                 (Some(answer), outcome, breaker.succeeded())
             }
-            Err(outcome) => (None, outcome, breaker.failed(question, now)),
+            Err(outcome) if outcome.is_failure() => (None, outcome, breaker.failed(question, now)),
+            Err(outcome) => (None, outcome, breaker.succeeded()),
         };
         Ended { question, endpoint, answer, outcome: Some(outcome), waiters: open.waiters, change }
     }

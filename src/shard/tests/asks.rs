@@ -137,7 +137,6 @@ fn only_a_clear_no_is_a_refusal() {
         (403, "", Refusal::ApplicationForbidden),
         (200, r#"{"channels": ["app.b"]}"#, Refusal::ApplicationForbidden),
         (200, r#"{"channels": []}"#, Refusal::ApplicationForbidden),
-        (200, r#"{"channels": ["app.a"], "expires": 1000}"#, Refusal::ApplicationUnauthorized),
     ] {
         let mut bench = asking(|_| {});
         bench.request(1, &get("channel=app.a", ""));
@@ -149,8 +148,13 @@ fn only_a_clear_no_is_a_refusal() {
         (500, "{}", AskOutcome::ServerError),
         (503, "", AskOutcome::ServerError),
         (302, "", AskOutcome::Redirect),
-        (404, "", AskOutcome::Status),
+        (400, "", AskOutcome::ClientError),
+        (404, "", AskOutcome::ClientError),
+        (431, "", AskOutcome::ClientError),
+        (408, "", AskOutcome::Status),
+        (429, "", AskOutcome::Status),
         (204, "", AskOutcome::Status),
+        (200, r#"{"channels": ["app.a"], "expires": 1000}"#, AskOutcome::Expired),
         (200, "", AskOutcome::BadAnswer),
         (200, "[]", AskOutcome::BadAnswer),
         (200, "{}", AskOutcome::BadAnswer),
@@ -334,6 +338,32 @@ fn an_application_that_fails_again_and_again_is_left_alone_for_a_while() {
     request(&mut bench, 15);
     assert_eq!(bench.asks.len(), 2);
     assert_eq!(bench.shard.counters.cells.callback_breakers_open.get(), 0);
+}
+
+#[test]
+fn what_an_application_has_against_one_client_shuts_out_no_other() {
+    for (status, body) in
+        [(400, "a malformed cookie"), (431, ""), (200, r#"{"channels": ["app.a"], "expires": 1000}"#)]
+    {
+        let mut bench = asking(|_| {});
+        for slot in 0..2 * CALLBACK_BREAKER_FAILURES {
+            bench.request(slot, &get("channel=app.a", ""));
+            bench.app_answers(status, body);
+            bench.assert_shed(slot);
+        }
+        bench.request(100, &get("channel=app.a", ""));
+        bench.app_answers(403, "");
+        bench.assert_refused(100, Refusal::ApplicationForbidden);
+        // It shows as well as any other answer that the application is back.
+        for slot in 200..200 + CALLBACK_BREAKER_FAILURES {
+            bench.request(slot, &get("channel=app.a", ""));
+            bench.app_answers(500, "");
+        }
+        bench.pass(CALLBACK_BREAKER_PAUSE);
+        bench.request(300, &get("channel=app.a", ""));
+        bench.app_answers(status, body);
+        assert_eq!(bench.shard.counters.cells.callback_breakers_open.get(), 0);
+    }
 }
 
 #[test]
