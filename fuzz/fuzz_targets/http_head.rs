@@ -54,6 +54,7 @@ fn check(decision: Decision, rest: &[u8]) {
             check_answer(&opening.head);
         }
         Decision::Answer(answer) => check_answer(&answer.bytes),
+        Decision::Head(opening) => check_answer(&opening.head_alone().bytes),
         Decision::Publish(request) => {
             assert!(request.length <= site().publish_limit);
             check_answer(&request.answer_unread().bytes);

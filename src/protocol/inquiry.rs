@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::access::{Credentials, Grant, Question, Questions};
-use crate::base::refusal::{After, Refusal};
+use crate::base::refusal::Refusal;
 use crate::protocol::answer::{Answer, Exchange};
 use crate::protocol::site::{Decision, Opening};
 
@@ -40,9 +40,7 @@ impl Wanted {
     pub(super) fn get(self) -> Decision {
         match self {
             Self::Stream(opening) => Decision::Stream(opening),
-            Self::Head(opening) => {
-                Decision::Answer(Answer { bytes: opening.head, after: After::Close, refusal: None })
-            }
+            Self::Head(opening) => Decision::Head(opening),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::access::{AllowedOrigins, Credentials, Gate, Grant, Proxies, Questions
 use crate::base::channel::{ChannelMode, ChannelName};
 use crate::base::peer::Peer;
 use crate::base::position::{Epoch, Start};
-use crate::base::refusal::Refusal;
+use crate::base::refusal::{After, Refusal};
 use crate::base::secret::Secret;
 use crate::base::socket::{Arrival, Listener};
 use crate::base::time::UnixTime;
@@ -55,6 +55,8 @@ pub struct Site {
 pub enum Decision {
     /// Subscribe, send the head, stream.
     Stream(Opening),
+    /// Send the head of the stream that would begin, and nothing behind it.
+    Head(Opening),
     /// Send this.
     Answer(Answer),
     /// Read the body, publish, send the answer that the request makes of the outcome.
@@ -273,6 +275,11 @@ impl Site {
 }
 
 impl Opening {
+    /// The complete answer to HEAD.
+    pub fn head_alone(self) -> Answer {
+        Answer { bytes: self.head, after: After::Close, refusal: None }
+    }
+
     /// The complete answer that makes an EventSource stop for good: nothing is to be had here.
     pub fn stop(&self) -> Answer {
         let fields = b"Cache-Control: no-store\r\n";

@@ -170,6 +170,11 @@ impl Shard {
                 self.open_stream(slot, opening);
                 Step::Over
             }
+            Decision::Head(opening) if self.is_kept_away(&opening) => {
+                self.stop_request(slot, &opening);
+                Step::Over
+            }
+            Decision::Head(opening) => self.answer(slot, opening.head_alone()),
             Decision::Publish(publish) => {
                 // Room for all of it from the start: else many heads that come first would all find room.
                 if self.body_bytes + publish.length > self.limits.tail_bytes {

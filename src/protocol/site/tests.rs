@@ -58,6 +58,7 @@ fn opening(decision: Decision) -> Opening {
 fn answer(decision: Decision) -> Answer {
     match decision {
         Decision::Answer(answer) => answer,
+        Decision::Head(opening) => opening.head_alone(),
         other => panic!("not an answer: {other:?}"),
     }
 }

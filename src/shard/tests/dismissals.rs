@@ -77,13 +77,17 @@ fn who_is_kept_away_is_told_to_stop_until_the_time_is_over() {
     let answer = String::from_utf8(bench.received[&2].clone()).unwrap();
     assert!(answer.starts_with("HTTP/1.1 204 No Content\r\n"), "{answer}");
     assert!(answer.contains("\r\nAccess-Control-Allow-Origin: *\r\n"), "{answer}");
+    let head = "HEAD /events?channel=b HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    bench.request(6, head);
+    bench.flush();
+    assert_eq!(String::from_utf8_lossy(&bench.received[&6]), answer, "HEAD is told what GET is");
     let publish = "POST /publish?channel=b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     bench.request(3, publish);
     bench.flush();
     assert!(bench.body(3).contains("\"code\":\"disconnected\""));
     granted_to(&mut bench, 4, "7");
     assert!(bench.body(4).is_empty(), "of others nothing is kept away");
-    assert_eq!(bench.shard.counters.cells.streams_kept_away.get(), 1);
+    assert_eq!(bench.shard.counters.cells.streams_kept_away.get(), 2);
     assert_eq!(bench.shard.counters.cells.dismissals.get(), 1);
     tick(&mut bench, 10);
     assert_eq!(bench.shard.counters.cells.dismissals.get(), 0);
