@@ -196,6 +196,30 @@ fn a_url_is_signed_for_all_of_its_channels() {
     assert_eq!(status(&sign(&["vip.a"])), 200);
 }
 
+#[test]
+fn a_request_whose_token_and_url_are_of_two_users_is_refused_and_told_to_split() {
+    let directory = Directory::new();
+    let courier = courier(&directory, SECRET);
+    let bearer =
+        format!("Authorization: Bearer {}\r\n", token(json!({ "sub": "7", "exp": now() + 60.0 }), SECRET));
+    let answer = |user: &str| {
+        let mut sign = command();
+        sign.args(["sign", "--expires", "1h", "--user", user, "--channel", "user.7", "--channel", "vip.a"]);
+        sign.arg("--signed-url-key-file").arg(directory.path().join("url.secret"));
+        let (code, query, errors) = Process::run(&mut sign);
+        assert_eq!(code, 0, "{errors}");
+        let mut peer = Peer::connect(courier.web);
+        peer.send(format!("GET /events?{} HTTP/1.1\r\nHost: a\r\n{bearer}\r\n", query.trim()));
+        peer
+    };
+    let refused = answer("8").answer();
+    assert_eq!((refused.status, refused.code()), (403, "two-users".into()));
+    assert!(refused.body.contains("open one stream for each"));
+    let mut stream = Stream::behind(answer("7"));
+    courier.client().publish("vip.a", "hello");
+    assert_eq!(stream.data(), "hello");
+}
+
 /// A courier whose channels `user.*` take tokens by this secret, and `vip.*` URLs.
 fn courier(directory: &Directory, secret: &str) -> Courier {
     Courier::start(&["--config", &configuration(directory, secret)])

@@ -99,7 +99,10 @@ impl Gate {
                 return Verdict::Refused(Refusal::ChannelNotOpen);
             };
             match visit.try_rule(rule, channel) {
-                Decided::Granted(grant) => granted = granted.and(grant),
+                Decided::Granted(grant) => match granted.and(grant) {
+                    Ok(both) => granted = both,
+                    Err(refusal) => return Verdict::Refused(refusal),
+                },
                 Decided::Refused(refusal) => return Verdict::Refused(refusal),
                 Decided::Ask(endpoint) => match asked.iter_mut().find(|(one, _)| *one == endpoint) {
                     Some((_, channels)) => channels.push(channel),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::base::refusal::Refusal;
 use crate::base::time::UnixTime;
 
 /// The outcome of a positive decision about all channels of a request. The default is everyone's: nobody in particular,
@@ -22,10 +23,19 @@ pub enum Right {
 }
 
 impl Grant {
-    /// Both at once, for a request about several channels: the user of the first that names one, the earlier end.
-    pub fn and(self, other: Self) -> Self {
+    /// Both at once, for a request about several channels: whoever one of them names, the earlier end.
+    ///
+    /// # Errors
+    /// [`Refusal::TwoUsers`] if they name different users: a ban of either must end what comes of it, and a bound for each user
+    /// counts it for one.
+    pub fn and(self, other: Self) -> Result<Self, Refusal> {
+        if let (Some(one), Some(another)) = (&self.user, &other.user)
+            && one != another
+        {
+            return Err(Refusal::TwoUsers);
+        }
         let expires = self.expires.into_iter().chain(other.expires).min();
-        Self { user: self.user.or(other.user), expires }
+        Ok(Self { user: self.user.or(other.user), expires })
     }
 }
 
@@ -34,12 +44,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_grants_the_first_user_and_the_earlier_end_hold() {
+    fn of_two_grants_whoever_is_named_and_the_earlier_end_hold_and_two_users_are_refused() {
         let grant = |user: Option<&str>, expires: Option<u64>| Grant {
             user: user.map(Arc::from),
             expires: expires.map(UnixTime::from_secs),
         };
-        let both = grant(None, Some(9)).and(grant(Some("7"), Some(5))).and(grant(Some("8"), None));
+        let both = grant(None, Some(9)).and(grant(Some("7"), Some(5))).unwrap();
         assert_eq!(both, grant(Some("7"), Some(5)));
+        assert_eq!(both.clone().and(grant(Some("7"), None)), Ok(both.clone()));
+        assert_eq!(both.clone().and(grant(None, Some(4))), Ok(grant(Some("7"), Some(4))));
+        assert_eq!(both.and(grant(Some("8"), None)), Err(Refusal::TwoUsers));
     }
 }

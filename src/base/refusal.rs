@@ -97,6 +97,9 @@ refusals! {
     UrlInvalid = 403 "url-invalid" Keep
         "A signed URL whose signature is not right, not over these channels, or expired."
         "The signature of this URL does not hold, or no longer. Get a new URL.",
+    TwoUsers = 403 "two-users" Keep
+        "Several channels that are open to the client as different users, as where a token names one and the application another."
+        "These channels are open to you as different users, and a request is of one user: open one stream for each.",
     Disconnected = 403 "disconnected" Keep
         "`POST /publish` by a user, or in a channel, that `courier disconnect --for` keeps away."
         "The application keeps you away for a time; try again later.",

@@ -63,8 +63,13 @@ impl Inquiry {
     }
 
     /// The answer to a question.
-    pub fn grant(&mut self, grant: Grant) {
-        self.granted = std::mem::take(&mut self.granted).and(grant);
+    ///
+    /// # Errors
+    /// With what the request gets if it is somebody else whom the application let in than whom the others did.
+    pub fn grant(&mut self, grant: Grant) -> Result<(), Answer> {
+        let both = std::mem::take(&mut self.granted).and(grant);
+        self.granted = both.map_err(|refusal| self.exchange.refuse(refusal))?;
+        Ok(())
     }
 
     /// What the request gets once everything is granted.

@@ -36,7 +36,9 @@ impl Shard {
             match self.asking.ask(self.now, unix, question, socket) {
                 Asked::Known(Answer::Granted(grant)) => {
                     self.counters.cells.callback_cache_hits.add(1);
-                    inquiry.grant(grant);
+                    if let Err(answer) = inquiry.grant(grant) {
+                        return self.answer(slot, answer);
+                    }
                 }
                 Asked::Known(Answer::Refused(refusal)) => {
                     self.counters.cells.callback_cache_hits.add(1);
@@ -125,10 +127,10 @@ impl Shard {
         let Some(awaited) = self.take_awaited(request) else { return };
         let mut inquiry = Box::new(awaited.inquiry);
         let step = match answer {
-            Some(Answer::Granted(grant)) => {
-                inquiry.grant(grant.clone());
-                self.inquire(slot, request, inquiry)
-            }
+            Some(Answer::Granted(grant)) => match inquiry.grant(grant.clone()) {
+                Ok(()) => self.inquire(slot, request, inquiry),
+                Err(answer) => self.answer(slot, answer),
+            },
             Some(Answer::Refused(refusal)) => {
                 let answer = inquiry.refuse(*refusal);
                 self.answer(slot, answer)

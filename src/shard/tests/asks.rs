@@ -176,6 +176,31 @@ fn only_a_clear_no_is_a_refusal() {
 }
 
 #[test]
+fn a_request_that_two_applications_let_in_as_different_users_is_refused() {
+    for (second, refusal) in [("8", Some(Refusal::TwoUsers)), ("7", None), ("null", None)] {
+        // The second answer comes from the application, then from what is kept of it.
+        let mut bench = asking(|_| {});
+        for slot in [1, 2] {
+            bench.request(slot, &get("channel=app.a&channel=own.a", ""));
+            for (channel, user) in
+                [("app.a", "7"), ("own.a", second)].into_iter().take(2 * (2 - slot as usize))
+            {
+                bench.app_answers(
+                    200,
+                    &format!(r#"{{"channels": ["{channel}"], "user": {user}, "cache": 60}}"#),
+                );
+            }
+            assert!(bench.asks.is_empty());
+            match refusal {
+                Some(refusal) => bench.assert_refused(slot, refusal),
+                None => bench.join_all(1),
+            }
+        }
+        assert_eq!(bench.shard.grants.len(), if refusal.is_some() { 0 } else { 2 });
+    }
+}
+
+#[test]
 fn nobody_is_asked_about_what_the_rules_refuse() {
     let mut bench = asking(|_| {});
     bench.request(1, &get("channel=app.a&channel=out.a", ""));
