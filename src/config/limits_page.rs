@@ -104,10 +104,16 @@ const HEAD: &str = "\
 
 <!-- Made from the table of options and src/config/limits_page.rs: make reference. -->
 
-Everything that can grow has a bound. At a bound the new is refused and the old stays, but for what is kept for those who read
-too slowly: at `limits.lag_bytes` and `limits.log_bytes` the slowest is closed or skips, as `slow` of its channel says, and at
-`limits.tail_bytes` whoever has more waiting is closed; each can resume. How a client that is refused is told depends on what it
-asked for:
+Everything that can grow has a bound. At a bound of connections, streams, channels or requests the new is refused and the old
+stays. What is kept of messages and answers gives way instead:
+
+- At `limits.lag_bytes` and `limits.log_bytes` who is too far behind is closed or skips, as `slow` of the channel says; at
+  `limits.tail_bytes` the connection with the most is closed. Whoever is closed may resume.
+- At `limits.spill_bytes` clients are told of a gap.
+- At `limits.history_bytes` the channel with the oldest message loses its history; at `limits.callback_cache_bytes` the answer
+  that ends first goes.
+
+How a client that is refused is told depends on what it asked for:
 
 - A stream that cannot be served now is one that ends at once: `200`, `retry:` with a time that differs from client to client,
   end. An EventSource comes back by itself then; on any other answer it gives up for good. With `server.shed = \"503\"` it is
