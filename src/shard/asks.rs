@@ -7,6 +7,7 @@
 use crate::access::{Answer, EndpointIndex};
 use crate::base::asked::AskOutcome;
 use crate::base::disconnect::Disconnect;
+use crate::base::dismissal::Whom;
 use crate::base::slab::Key;
 use crate::base::socket::{Slot, SocketKey};
 use crate::protocol::inquiry::{ForNow, Inquiry};
@@ -68,6 +69,12 @@ impl Shard {
             self.question_ended(ended);
         }
         self.depart();
+    }
+
+    /// An order says that what was answered so far may no longer hold.
+    pub(super) fn forget_answers(&mut self, whom: &Whom) {
+        self.asking.forget_answers(whom);
+        self.count_questions();
     }
 
     /// Ends the questions that nobody shall wait for any longer.

@@ -1,7 +1,7 @@
 //! Orders that end streams, and who is kept away for how long.
 //!
-//! Cost of an order about a user: a look at each stream that was let in as somebody or for a time; of one about a channel, a
-//! look at its subscribers. A request for a stream costs one lookup for each of its channels and one for its user while
+//! Cost of an order about a user: a look at each stream that was let in as somebody or for a time, and at each answer of an
+//! application that is kept; of one about a channel, a look at its subscribers. A request for a stream costs one lookup for each of its channels and one for its user while
 //! anybody is kept away, and nothing otherwise. What is due is decided by the calendar as it is then.
 
 use std::collections::{BTreeSet, HashMap};
@@ -71,9 +71,10 @@ impl Dismissals {
 }
 
 impl Shard {
-    /// Ends the streams that an order is about.
+    /// Ends the streams that an order is about, and forgets by what answers of the application they were let in.
     pub(super) fn dismiss(&mut self, dismissal: Dismissal) {
         let reason = dismissal.whom.disconnect();
+        self.forget_answers(&dismissal.whom);
         let slots = match &dismissal.whom {
             Whom::User(user) => self.grants.slots_of(user),
             Whom::Channel(channel) => self.hub.slots_of(channel),

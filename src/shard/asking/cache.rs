@@ -68,6 +68,21 @@ impl Cache {
         }
     }
 
+    /// Forgets what lets this user in. Cost: a look at each answer.
+    pub(super) fn forget_user(&mut self, user: &str) {
+        let is_of_user = |entry: &Entry| matches!(&entry.answer, Answer::Granted(grant) if grant.user.as_deref() == Some(user));
+        let of_user = self.entries.iter().filter(|(_, entry)| is_of_user(entry));
+        let questions: Vec<Digest> = of_user.map(|(question, _)| *question).collect();
+        questions.iter().for_each(|question| self.remove(question));
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.ends.clear();
+        self.bytes = 0;
+    }
+
     fn remove_first(&mut self) {
         if let Some((_, question)) = self.ends.pop_first() {
             self.remove(&question);

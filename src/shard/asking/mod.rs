@@ -17,6 +17,7 @@ use aws_lc_rs::hmac;
 
 use crate::access::{Answer, Answered, EndpointIndex, Question};
 use crate::base::asked::AskOutcome;
+use crate::base::dismissal::Whom;
 use crate::base::limits::{CALLBACK_QUESTION_BYTES, Limits};
 use crate::base::random::Random;
 use crate::base::slab::{Key, Slab};
@@ -39,6 +40,7 @@ pub(super) struct Asking {
     waiting_max: usize,
     key: hmac::Key,
     questions: Slab<Open>,
+    /// All but those that were under way when answers were forgotten.
     by_digest: BTreeMap<Digest, u32>,
     /// Those that wait for room and those under way, in the order in which they came there.
     waiting: BTreeMap<u64, u32>,
@@ -180,6 +182,18 @@ impl Asking {
         Some(self.end(now, question, read))
     }
 
+    /// What was known of a user or a channel holds no longer: whoever comes from here on is asked about anew. What is under
+    /// way serves those who wait for it already, and nobody else. Which channels an answer is about is not kept, so of a
+    /// channel everything is forgotten.
+    pub(super) fn forget_answers(&mut self, whom: &Whom) {
+        match whom {
+            Whom::User(user) => self.cache.forget_user(user),
+            Whom::Channel(_) => self.cache.clear(),
+        }
+        let under_way: Vec<u32> = self.in_flight.values().copied().collect();
+        under_way.into_iter().for_each(|index| self.unlist(index));
+    }
+
     /// A question that has waited for too long, for room or for its answer.
     pub(super) fn take_overdue(&mut self, now: Time) -> Option<Ended> {
         let is_overdue = |index: &u32| self.questions.at(*index).since.after(self.timeout) <= now;
@@ -233,6 +247,7 @@ impl Asking {
 
     /// A question that was under way ends.
     fn end(&mut self, now: Time, question: Key, read: Result<Answered, AskOutcome>) -> Ended {
+        let is_listed = self.is_listed(question.index);
         let open = self.remove(question);
         let endpoint = open.question.endpoint;
         let breaker = &mut self.breakers[endpoint.index()];
@@ -242,7 +257,7 @@ impl Asking {
                     Answer::Granted(_) => AskOutcome::Granted,
                     Answer::Refused(_) => AskOutcome::Refused,
                 };
-                if !cache.is_zero() {
+                if !cache.is_zero() && is_listed {
                     self.cache.keep(open.digest, answer.clone(), now.after(cache), now);
                 }
                 (Some(answer), outcome, breaker.succeeded())
@@ -267,9 +282,21 @@ impl Asking {
         tag.as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 
+    /// Whether others may wait for this question too, and its answer be kept.
+    fn is_listed(&self, index: u32) -> bool {
+        self.by_digest.get(&self.questions.at(index).digest) == Some(&index)
+    }
+
+    /// The same may have been asked anew since; that one stays.
+    fn unlist(&mut self, index: u32) {
+        if self.is_listed(index) {
+            self.by_digest.remove(&self.questions.at(index).digest);
+        }
+    }
+
     fn remove(&mut self, question: Key) -> Open {
+        self.unlist(question.index);
         let open = self.questions.remove(question).expect("the question is open");
-        self.by_digest.remove(&open.digest);
         let order = if open.is_in_flight { &mut self.in_flight } else { &mut self.waiting };
         order.remove(&open.turn).expect("an open question has its place");
         self.bytes -= open.question.bytes();

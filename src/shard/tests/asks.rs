@@ -3,6 +3,8 @@
 use super::*;
 use crate::access::{AppAddress, Endpoint, EndpointIndex, Way};
 use crate::base::asked::AskOutcome;
+use crate::base::channel::ChannelName;
+use crate::base::dismissal::{Dismissal, Whom};
 use crate::base::limits::{CALLBACK_BREAKER_FAILURES, CALLBACK_BREAKER_PAUSE, KIB};
 use crate::base::refusal::Refusal;
 use crate::base::time::UnixTime;
@@ -280,6 +282,44 @@ fn an_answer_is_given_again_for_as_long_as_it_says_to_who_shows_the_same() {
     for slot in 1..3 {
         bench.request(slot, &get("channel=app.a", ""));
         bench.app_answers(200, r#"{"channels": ["app.a"]}"#);
+    }
+}
+
+#[test]
+fn an_order_to_end_streams_forgets_the_answers_that_let_them_in() {
+    for (whom, stays) in
+        [(Whom::User("ann".into()), true), (Whom::Channel(ChannelName::parse(b"app.a").unwrap()), false)]
+    {
+        let mut bench = asking(|_| {});
+        let ask = |bench: &mut Bench, slot: u32, session: &str| {
+            bench.request(slot, &get("channel=app.a", &format!("Cookie: s={session}\r\n")));
+            bench.asks.len()
+        };
+        let grant = |user: &str| format!(r#"{{"channels": ["app.a"], "user": "{user}", "cache": 60}}"#);
+        for (slot, user) in [(1, "ann"), (2, "bob")] {
+            ask(&mut bench, slot, user);
+            bench.app_answers(200, &grant(user));
+        }
+        ask(&mut bench, 3, "under way");
+        let (before, _) = bench.asked_app();
+        let dismissal = Dismissal { whom, until: UnixTime::from_secs(1_000) };
+        bench.input(Input::Delivery(Delivery::Dismiss(dismissal)));
+        // It is asked anew, whoever waits for what was under way; whom the order is not about may be known still.
+        assert_eq!(ask(&mut bench, 4, "ann"), 1);
+        assert_eq!(ask(&mut bench, 5, "under way"), 2);
+        assert_eq!(ask(&mut bench, 6, "bob"), if stays { 2 } else { 3 });
+        bench.app_answers(403, "");
+        bench.assert_refused(4, Refusal::ApplicationForbidden);
+        let (after, _) = bench.asked_app();
+        bench.app_says(before, 200, &grant("ann"));
+        bench.asks.clear();
+        assert_eq!(ask(&mut bench, 7, "under way"), 0, "it waits for the later one");
+        assert_eq!(bench.shard.asking.waiters(), if stays { 2 } else { 3 });
+        bench.app_says(after, 403, r#"{"cache": 60}"#);
+        bench.assert_refused(5, Refusal::ApplicationForbidden);
+        bench.assert_refused(7, Refusal::ApplicationForbidden);
+        assert_eq!(ask(&mut bench, 8, "under way"), 0, "the later answer is kept");
+        bench.assert_refused(8, Refusal::ApplicationForbidden);
     }
 }
 
