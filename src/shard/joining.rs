@@ -154,8 +154,6 @@ impl Shard {
         // The connection may have ended while it waited.
         let row =
             self.rows.get(connection.slot.index()).filter(|row| row.generation == connection.generation);
-        // One that ends opens no more: what would be replayed may be from behind its end.
-        let row = row.filter(|row| row.retiring.is_none());
         let Some(State::Joining(join)) = row.map(|row| row.state) else { return };
         let entry = self.joins.at_mut(join);
         let wants_past = wants_past(entry.start);
@@ -164,6 +162,12 @@ impl Shard {
             |waiting: &&mut Waiting| waiting.channel == channel && matches!(waiting.answer, Answer::Awaited);
         let Some(waiting) = entry.channels.iter_mut().find(awaited) else { return };
         match outcome {
+            // One that ends opens no more: what would be replayed may be from behind its end.
+            JoinOutcome::Live { .. } | JoinOutcome::Forbidden
+                if self.rows[connection.slot.index()].retiring.is_some() =>
+            {
+                return;
+            }
             JoinOutcome::Live { replay, gap } => {
                 waiting.answer = Answer::Live { replay, gap, was_late, position };
                 if wants_past || was_late {

@@ -184,3 +184,21 @@ fn an_answer_that_comes_after_the_expiry_replays_nothing_behind_an_early_head() 
     assert!(!received.contains("late") && received.contains("event: courier-expired\n"), "{received}");
     assert_eq!((bench.disconnects(Disconnect::Expired), bench.shard.leftovers()), (1, 0));
 }
+
+#[test]
+fn a_stream_that_ends_leaves_a_channel_for_which_the_reader_has_no_room_at_once() {
+    let mut bench = Bench::new();
+    bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
+    let socket =
+        granted_until(&mut bench, 0, UnixTime::from_secs(1_000 + limits::JOIN_TIMEOUT.as_secs() + 5));
+    bench.room.insert(0, 10);
+    let channel = bench.asked("a").0;
+    tick(&mut bench, limits::JOIN_TIMEOUT.as_secs() + 1);
+    tick(&mut bench, 4);
+    let full = Joined { connection: socket, channel, position: Position(0), outcome: JoinOutcome::Full };
+    bench.input(Input::Delivery(Delivery::Joined(full)));
+    assert_eq!(bench.shard.channel_names().count(), 0);
+    assert_eq!((bench.disconnects(Disconnect::ChannelLimit), bench.disconnects(Disconnect::Expired)), (1, 0));
+    unblock(&mut bench, socket);
+    assert_eq!(bench.shard.leftovers(), 0);
+}
