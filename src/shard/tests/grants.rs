@@ -169,16 +169,22 @@ fn a_stream_that_has_expired_and_takes_nothing_is_shut_down_in_time_and_counted_
     assert_eq!((bench.disconnects(Disconnect::Expired), bench.shard.connections()), (1, 0));
 }
 
+/// A stream that got part of an early head, and expired while the reader had not answered for its channel.
+fn expired_while_joining(bench: &mut Bench) -> (SocketKey, ChannelKey) {
+    bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
+    let expires = UnixTime::from_secs(1_000 + limits::JOIN_TIMEOUT.as_secs() + 5);
+    let socket = granted_until(bench, 0, expires);
+    bench.room.insert(0, 10);
+    let channel = bench.asked("a").0;
+    tick(bench, limits::JOIN_TIMEOUT.as_secs() + 1);
+    tick(bench, 4);
+    (socket, channel)
+}
+
 #[test]
 fn an_answer_that_comes_after_the_expiry_replays_nothing_behind_an_early_head() {
     let mut bench = Bench::new();
-    bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
-    let socket =
-        granted_until(&mut bench, 0, UnixTime::from_secs(1_000 + limits::JOIN_TIMEOUT.as_secs() + 5));
-    bench.room.insert(0, 10);
-    let channel = bench.asked("a").0;
-    tick(&mut bench, limits::JOIN_TIMEOUT.as_secs() + 1);
-    tick(&mut bench, 4);
+    let (socket, channel) = expired_while_joining(&mut bench);
     bench.joined(socket, channel, 3, vec![replayed(3, "late")], None);
     let received = unblock(&mut bench, socket);
     assert!(!received.contains("late") && received.contains("event: courier-expired\n"), "{received}");
@@ -188,13 +194,7 @@ fn an_answer_that_comes_after_the_expiry_replays_nothing_behind_an_early_head() 
 #[test]
 fn a_stream_that_ends_leaves_a_channel_for_which_the_reader_has_no_room_at_once() {
     let mut bench = Bench::new();
-    bench.input(Input::Calendar(UnixTime::from_secs(1_000)));
-    let socket =
-        granted_until(&mut bench, 0, UnixTime::from_secs(1_000 + limits::JOIN_TIMEOUT.as_secs() + 5));
-    bench.room.insert(0, 10);
-    let channel = bench.asked("a").0;
-    tick(&mut bench, limits::JOIN_TIMEOUT.as_secs() + 1);
-    tick(&mut bench, 4);
+    let (socket, channel) = expired_while_joining(&mut bench);
     let full = Joined { connection: socket, channel, position: Position(0), outcome: JoinOutcome::Full };
     bench.input(Input::Delivery(Delivery::Joined(full)));
     assert_eq!(bench.shard.channel_names().count(), 0);
