@@ -19,8 +19,7 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Limit of open files of each process.
     pub open_files: u64,
-    /// How TCP decides when to send (`net.ipv4.tcp_congestion_control`): some ways pace every connection by a timer of
-    /// its own, and cost the sender more.
+    /// How TCP decides when to send (`net.ipv4.tcp_congestion_control`): runs under different ones are not to be compared.
     pub tcp_congestion_control: String,
     /// One-minute load average at the start: what else was running.
     pub load_before: f64,
