@@ -1,11 +1,13 @@
 //! What a request shows to get in. Borrowed from its head; nothing here is logged or kept.
 
+use std::fmt;
+
 use smallvec::SmallVec;
 
 use crate::base::peer::Peer;
 
 /// The parts of a request that ways in look at, as they came.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Credentials<'a> {
     /// The Authorization field.
     pub authorization: Option<&'a [u8]>,
@@ -20,6 +22,13 @@ pub struct Credentials<'a> {
     pub client: Peer,
     /// All field lines of its head, for those that an operator chooses.
     pub fields: &'a [u8],
+}
+
+/// Who asks, and nothing of what is shown: that is secret.
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Credentials").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Credentials<'a> {
@@ -51,6 +60,19 @@ const BEARER: &[u8] = b"bearer";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_is_never_printed() {
+        let credentials = Credentials {
+            authorization: Some(b"Bearer secret"),
+            cookies: [&b"token=secret"[..]].into_iter().collect(),
+            query: b"access_token=secret",
+            ..Credentials::default()
+        };
+        let bytes = format!("{:?}", b"secret").replace(['[', ']'], "");
+        let printed = format!("{credentials:?}");
+        assert!(!printed.contains(&bytes) && !printed.contains("secret"), "{printed}");
+    }
 
     #[test]
     fn the_first_cookie_of_the_name_counts() {
